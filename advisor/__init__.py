@@ -1,0 +1,1 @@
+"""Which draft model should I use: measured advice for speculative decoding with llama.cpp."""

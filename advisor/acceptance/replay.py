@@ -1,0 +1,111 @@
+"""Replay: one teacher-forced pass of a draft over the target's answers decides every k and n_min at once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+
+from advisor.engines.base import Engine, LoadOptions, RolloutOptions
+from advisor.errors import EngineError
+from advisor.progress import Progress
+from advisor.store import Store
+from advisor.types import Candidate, Model, Trace, Transcript
+
+P_MIN_GRID = (0.0, 0.4, 0.6, 0.75, 0.9)
+ROLLOUT_CHAINS = 8  # per answer: enough to know the mean length of a doomed draft, cheap enough to be always on
+
+
+def replay_all(
+    start_engine: Callable[[], Engine],
+    store: Store,
+    target: Model,
+    candidates: Sequence[Candidate],
+    transcripts: Sequence[Transcript],
+    *,
+    build_key: str,
+    context: int,
+    k_max: int,
+    cores: int,
+    progress: Progress,
+) -> tuple[dict[str, tuple[Trace, ...]], dict[str, EngineError]]:
+    """Traces by draft content hash, and the error of each draft whose engine failed.
+
+    ``start_engine()`` gives an engine of its own to each of the parallel replays, ``cores`` // 2 at most.
+    Traces found in the store need no engine. Nothing may be timed while this runs.
+    """
+    from joblib import Parallel, delayed
+
+    progress.stage("replay the drafts over the answers", len(candidates))
+    rollout = RolloutOptions(p_min=min(p for p in P_MIN_GRID if p > 0), length=k_max, chains=ROLLOUT_CHAINS)
+    keys = {
+        candidate.draft.content_hash: [
+            trace_key(target, candidate.draft, transcript, rollout, build_key) for transcript in transcripts
+        ]
+        for candidate in candidates
+    }
+    traces: dict[str, tuple[Trace, ...]] = {}
+    missing = []
+    for candidate in candidates:
+        found = [store.get("trace", key, Trace) for key in keys[candidate.draft.content_hash]]
+        complete = [trace for trace in found if trace is not None]
+        if len(complete) == len(found):
+            traces[candidate.draft.content_hash] = tuple(complete)
+            progress.step(candidate.draft.label)
+        else:
+            missing.append(candidate)
+    at_once = max(1, min(len(missing), cores // 2))
+    threads = max(1, cores // at_once)
+    outcomes = Parallel(n_jobs=at_once, backend="threading", return_as="generator")(
+        delayed(_replay_one)(start_engine, candidate, transcripts, rollout, context, threads) for candidate in missing
+    )
+    failures: dict[str, EngineError] = {}
+    for candidate, outcome in zip(missing, outcomes, strict=True):
+        draft = candidate.draft.content_hash
+        if isinstance(outcome, EngineError):
+            failures[draft] = outcome
+            progress.note(f"{candidate.draft.label} is left out: {outcome.what}")
+        else:
+            for key, (trace, seconds) in zip(keys[draft], outcome, strict=True):
+                store.put("trace", key, trace, wall_s=seconds)
+            traces[draft] = tuple(trace for trace, _ in outcome)
+        progress.step(candidate.draft.label)
+    return traces, failures
+
+
+def trace_key(
+    target: Model, draft: Model, transcript: Transcript, rollout: RolloutOptions, build_key: str
+) -> dict[str, object]:
+    text = repr((transcript.prompt_tokens, transcript.answer_tokens)).encode()
+    return {
+        "target": target.content_hash,
+        "draft": draft.content_hash,
+        "transcript": hashlib.sha256(text).hexdigest()[:24],
+        "category": transcript.category,
+        "rollout": vars(rollout),
+        "build": build_key,
+    }
+
+
+def _replay_one(
+    start_engine: Callable[[], Engine],
+    candidate: Candidate,
+    transcripts: Sequence[Transcript],
+    rollout: RolloutOptions,
+    context: int,
+    threads: int,
+) -> list[tuple[Trace, float]] | EngineError:
+    engine = start_engine()
+    try:
+        options = LoadOptions(context, threads, candidate.placement.draft_gpu_layers, sequences=rollout.chains + 1)
+        engine.open("draft", candidate.draft, options)
+        scored = []
+        for transcript in transcripts:
+            started = time.perf_counter()
+            trace = engine.score(transcript, rollout)
+            scored.append((trace, time.perf_counter() - started))
+        return scored
+    except EngineError as error:
+        return error
+    finally:
+        engine.shutdown()

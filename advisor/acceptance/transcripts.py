@@ -1,0 +1,84 @@
+"""The target's own answers, written once per prompt and kept: the text every replay is judged against."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+
+from advisor.engines.base import Engine
+from advisor.errors import WorkloadError
+from advisor.progress import Progress
+from advisor.store import Store
+from advisor.types import Model, Prompt, Sampling, Transcript
+
+
+def spread(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """The prompts reordered so that every prefix holds the categories as evenly as it can; order within one is kept."""
+    queues: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        queues.setdefault(prompt.category, []).append(prompt)
+    ordered: list[Prompt] = []
+    while any(queues.values()):
+        ordered.extend(queue.pop(0) for queue in queues.values() if queue)
+    return tuple(ordered)
+
+
+def write_transcripts(
+    engine: Engine,
+    store: Store,
+    target: Model,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    *,
+    context: int,
+    max_tokens: int,
+    progress: Progress,
+) -> tuple[Transcript, ...]:
+    """One transcript a prompt, from the store where it has them. The engine must hold the target.
+
+    Raises WorkloadError for a prompt that leaves no room for an answer in ``context``.
+    """
+    progress.stage("the target writes its answers", len(prompts))
+    written = []
+    for number, prompt in enumerate(prompts, start=1):
+        key = transcript_key(target, prompt, sampling, max_tokens, engine.build.key)
+        transcript = store.get("transcript", key, Transcript)
+        if transcript is None:
+            started = time.perf_counter()
+            transcript = _write(engine, prompt, number, sampling, context, max_tokens)
+            store.put("transcript", key, transcript, wall_s=time.perf_counter() - started)
+        written.append(transcript)
+        progress.step(prompt.category)
+    return tuple(transcript for transcript in written if len(transcript.answer_tokens) > 1)
+
+
+def transcript_key(
+    target: Model, prompt: Prompt, sampling: Sampling, max_tokens: int, build_key: str
+) -> dict[str, object]:
+    return {
+        "target": target.content_hash,
+        "prompt": _digest((message.role, message.content) for message in prompt.messages),
+        "category": prompt.category,
+        "sampling": vars(sampling),
+        "max_tokens": max_tokens,
+        "build": build_key,
+    }
+
+
+def _write(
+    engine: Engine, prompt: Prompt, number: int, sampling: Sampling, context: int, max_tokens: int
+) -> Transcript:
+    tokens = engine.tokenize(prompt.messages)
+    if len(tokens) + 2 > context:
+        raise WorkloadError(
+            f"Prompt {number} of the workload does not fit: it has {len(tokens)} tokens, the context has {context}.",
+            fix="Raise --context or shorten the prompt.",
+        )
+    run = engine.answer(tokens, sampling, min(max_tokens, context - len(tokens)))
+    text, ended = engine.text(run.answer_tokens)
+    return Transcript(prompt.category, tokens, run.answer_tokens, ended, text)
+
+
+def _digest(parts: Iterable[object]) -> str:
+    return hashlib.sha256(repr(list(parts)).encode()).hexdigest()[:24]

@@ -1,0 +1,111 @@
+"""Walk over a replayed answer as llama-server's draft-simple would, for any k, p_min and n_min. No model is run.
+
+The walk is exact where the trace sees everything: with p_min = 0, and for every accepted token. How many tokens are
+drafted after a confident mismatch comes from the trace's rollouts; where a mismatch has none, the mean of the others
+stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from advisor.types import Config, Trace
+
+
+@dataclass
+class Walk:
+    """What happened over one answer. ``verified[n]`` counts steps with n drafted tokens; ``draft_calls`` counts the
+    draft's single-token decodes; ``tokens`` excludes the first one, which comes from the prefill."""
+
+    tokens: int = 0
+    steps: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    draft_calls: float = 0.0
+    verified: dict[int, int] = field(default_factory=dict)
+    accepted_per_position: list[int] = field(default_factory=list)
+
+
+def walk(trace: Trace, config: Config, *, max_tokens: int) -> Walk:
+    """One answer under one config. ``max_tokens`` is the server's cap on the answer: it shortens the last drafts."""
+    return Walker(trace, config.p_min).walk(config.k, config.n_min, max_tokens=max_tokens)
+
+
+class Walker:
+    """A trace prepared for one p_min, so that every k and n_min after that is cheap."""
+
+    def __init__(self, trace: Trace, p_min: float) -> None:
+        self._length = len(trace.answer_tokens)
+        confident = [p >= p_min for p in trace.probability]
+        agrees = [a == b for a, b in zip(trace.proposal, trace.answer_tokens, strict=True)]
+        self._confident = confident
+        self._run = _run_lengths([c and a for c, a in zip(confident, agrees, strict=True)])
+        self._chain = {point: _leading(chain, p_min) for point, chain in trace.rollout.items()}
+        self._mean_chain = sum(self._chain.values()) / len(self._chain) if self._chain else 0.0
+        self._draws_all = p_min <= 0
+
+    def walk(self, k: int, n_min: int, *, max_tokens: int) -> Walk:
+        result = Walk(tokens=max(0, self._length - 1), accepted_per_position=[0] * k)
+        emitted = 1  # the prefill's token
+        while emitted < self._length:
+            room = min(k, max_tokens - emitted - 1)
+            drafted, calls = self._draft(emitted, room) if room > 0 else (0, 0)
+            if drafted < n_min:
+                drafted = 0
+            accepted = min(self._run[emitted], drafted)
+            ends_early = emitted + accepted == self._length and accepted < drafted
+            if ends_early:  # an end-of-answer token that is not the last drafted one counts as the target's own
+                accepted -= 1
+            result.steps += 1
+            result.drafted += drafted
+            result.accepted += accepted
+            result.draft_calls += calls
+            result.verified[drafted] = result.verified.get(drafted, 0) + 1
+            for position in range(accepted):
+                result.accepted_per_position[position] += 1
+            emitted += accepted + 1
+        return result
+
+    def _draft(self, start: int, room: int) -> tuple[int, int]:
+        """(tokens drafted, draft decodes) of one step that begins at answer position ``start``."""
+        agreed = min(self._run[start], room)
+        stop = start + agreed
+        if agreed == room or self._draws_all:
+            return room, room
+        if stop >= self._length or not self._confident[stop]:
+            return agreed, agreed + 1
+        extra = self._chain.get(stop)
+        drafted = min(room, agreed + 1 + (round(self._mean_chain) if extra is None else extra))
+        return drafted, min(room, drafted + 1)
+
+
+def pooled(walks: Sequence[Walk]) -> Walk:
+    """The sums over several answers."""
+    total = Walk(accepted_per_position=[0] * max((len(w.accepted_per_position) for w in walks), default=0))
+    for one in walks:
+        total.tokens += one.tokens
+        total.steps += one.steps
+        total.drafted += one.drafted
+        total.accepted += one.accepted
+        total.draft_calls += one.draft_calls
+        for n, count in one.verified.items():
+            total.verified[n] = total.verified.get(n, 0) + count
+        for position, count in enumerate(one.accepted_per_position):
+            total.accepted_per_position[position] += count
+    return total
+
+
+def _run_lengths(good: Sequence[bool]) -> list[int]:
+    """For each position, how many consecutive true values start there (one more entry than ``good``, 0 at the end)."""
+    runs = [0] * (len(good) + 1)
+    for i in range(len(good) - 1, -1, -1):
+        runs[i] = runs[i + 1] + 1 if good[i] else 0
+    return runs
+
+
+def _leading(chain: Sequence[float], p_min: float) -> int:
+    for count, probability in enumerate(chain):
+        if probability < p_min:
+            return count
+    return len(chain)

@@ -1,0 +1,228 @@
+"""The commands: parse, call the pipeline, choose a renderer. No logic.
+
+Heavy modules are imported inside the functions that need them, so that ``advisor --help`` is instant.
+
+Exit codes: 0 done, 2 something the user can change, 3 a failure, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from advisor import options
+from advisor.errors import OptionError
+from advisor.failures import errors_for_people, say, version_of
+from advisor.output import check_output, console_for, deliver
+
+if TYPE_CHECKING:
+    from advisor.report.progress_bar import ProgressBar
+    from advisor.types import Host, Recommendation, Settings, Workload
+
+DEFAULT_BUDGET, DEMO_BUDGET = "5m", "4m"
+
+app = typer.Typer(
+    name="advisor",
+    help="Which draft model should I use? Measured advice for speculative decoding with llama.cpp.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Format(StrEnum):
+    text = "text"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except KeyboardInterrupt:  # before or after a command; inside one it has been dealt with
+        sys.exit(130)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"advisor {version_of('draft-advisor')}")
+        typer.echo(f"llama-cpp-python {version_of('llama-cpp-python')}{_llama_cpp_build()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the versions and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def recommend(
+    target: Annotated[str | None, typer.Option(metavar="FILE", help="The model to make faster, a GGUF file.")] = None,
+    draft: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A draft model to consider. Can be repeated.")
+    ] = None,
+    draft_dir: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="A folder of draft models. Can be repeated. [default: the target's folder, without --draft]",
+        ),
+    ] = None,
+    workload: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your prompts: JSON Lines, or one per line. [default: built-in prompts]"),
+    ] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only the prompts of this category. Can be repeated.")
+    ] = None,
+    context: Annotated[int, typer.Option(metavar="N", help="The context size you will serve, in tokens.")] = 4096,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long it may take: 90s, 5m, 1h30m. [default: 5m; 4m with --demo]"),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(metavar="N", help="The temperature you will sample with; 0 is greedy.")
+    ] = 0.0,
+    top_p: Annotated[float, typer.Option(metavar="N", help="The top-p you will sample with.")] = 0.95,
+    seed: Annotated[int, typer.Option(metavar="N", help="The seed of all sampling.")] = 1,
+    max_tokens: Annotated[int, typer.Option(metavar="N", help="The longest answer, in tokens.")] = 256,
+    k_max: Annotated[int, typer.Option(metavar="N", help="The longest draft to consider, in tokens.")] = 16,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 chooses.")] = 0,
+    output_format: FormatOption = Format.text,
+    show_all: Annotated[bool, typer.Option("--all", help="List every candidate, not the best of each draft.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is stored.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Use small models built from an installed package.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report to this file, not to standard output.")
+    ] = None,
+) -> None:
+    """Measure which draft model, if any, makes the target faster on this machine, and say how to run it."""
+    with errors_for_people():
+        settings = options.settings(
+            context=context,
+            budget=budget if budget is not None else DEMO_BUDGET if demo else DEFAULT_BUDGET,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            max_tokens=max_tokens,
+            k_max=k_max,
+            threads=threads,
+        )
+        check_output(output)
+        prompts = _workload(workload, category or [])
+        models = _given_models(target, draft or [], draft_dir or [], demo=demo)
+
+        def show(rec: Recommendation) -> None:
+            deliver(_report_writer(rec, output_format, show_all=show_all), output)
+
+        _recommend(models, prompts, settings, fresh=fresh, show=show)
+
+
+@app.command()
+def probe(
+    output_format: FormatOption = Format.text,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is stored.")] = False,
+) -> None:
+    """Print what this machine has: memory, cores, instruction sets, devices, bandwidth."""
+    with errors_for_people():
+        from advisor import host, store
+
+        found = host.probe(store_dir=store.data_dir(), fresh=fresh)
+        deliver(_host_writer(found, output_format), None)
+
+
+Models = Callable[["ProgressBar"], tuple[Path, tuple[Path, ...]]]
+
+
+def _given_models(target: str | None, drafts: Sequence[Path], draft_dirs: Sequence[Path], *, demo: bool) -> Models:
+    """How to get target and drafts once there is a progress bar; what can be wrong with the options shows now."""
+    if demo:
+        if target is not None or drafts or draft_dirs:
+            raise OptionError(
+                "--demo brings its own models.", fix="Leave out --target, --draft and --draft-dir, or leave out --demo."
+            )
+        return _demo_models
+    if target is None:
+        raise OptionError(
+            "--target is missing.", fix="Name the model to make faster: --target FILE. Or try it out with --demo."
+        )
+    file = options.target_file(target)
+    files = options.draft_files(drafts, draft_dirs, file, note=say)
+    return lambda _progress: (file, files)
+
+
+def _demo_models(progress: ProgressBar) -> tuple[Path, tuple[Path, ...]]:
+    from advisor.testing.zoo import demo_models
+
+    return demo_models(progress)
+
+
+def _workload(path: Path | None, categories: Sequence[str]) -> Workload:
+    from advisor import workload
+
+    prompts = workload.builtin() if path is None else workload.read_workload(path.expanduser())
+    return workload.select(prompts, categories) if categories else prompts
+
+
+def _recommend(
+    models: Models, workload: Workload, settings: Settings, *, fresh: bool, show: Callable[[Recommendation], None]
+) -> None:
+    from advisor import pipeline
+    from advisor.report.progress_bar import ProgressBar
+
+    try:
+        with ProgressBar(console_for(sys.stderr), settings.budget_s) as progress:
+            target, drafts = models(progress)
+            rec = pipeline.recommend(
+                pipeline.Request(target=target, drafts=drafts, workload=workload, settings=settings, fresh=fresh),
+                progress,
+            )
+    except pipeline.Interrupted as interrupted:
+        if interrupted.recommendation is None:
+            say("Interrupted before there was an answer. Run the same command again to go on from here.")
+        else:
+            say("Interrupted: this is the best so far. Run the same command again to go on from here.")
+            show(interrupted.recommendation)
+        raise typer.Exit(130) from None
+    show(rec)
+
+
+def _report_writer(rec: Recommendation, output_format: Format, *, show_all: bool) -> Callable[[TextIO], None]:
+    from advisor.export import llama_server
+    from advisor.report import json_document, terminal
+
+    command = llama_server.command(rec)
+    if output_format is Format.json:
+        text = json_document.dumps(json_document.document(rec, command=command, show_all=show_all))
+        return lambda stream: print(text, file=stream)
+    shell = llama_server.shell(command)
+    return lambda stream: terminal.render(rec, console=console_for(stream), command=shell, show_all=show_all)
+
+
+def _host_writer(host: Host, output_format: Format) -> Callable[[TextIO], None]:
+    from advisor.report import json_document, terminal
+
+    if output_format is Format.json:
+        text = json_document.dumps(json_document.host_document(host))
+        return lambda stream: print(text, file=stream)
+    return lambda stream: terminal.render_host(host, console=console_for(stream))
+
+
+def _llama_cpp_build() -> str:
+    from advisor.engines.llama_cpp_python import VENDORED_BUILDS
+
+    build = VENDORED_BUILDS.get(version_of("llama-cpp-python"))
+    return f" (llama.cpp b{build})" if build else ""

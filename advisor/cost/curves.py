@@ -1,0 +1,153 @@
+"""Cost curves: t(b) and d(b), measured pointwise in interleaved rounds, each round with the target's t(1) as anchor.
+
+What is kept is the seconds of every round. What is used is the ratio to the round's own anchor: when the machine
+slows down for a while, numerator and denominator slow down together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from advisor.engines.base import Engine, Operation, Role
+from advisor.store import Store
+from advisor.types import CostCurve, Model, Sampling, Transcript
+
+Floats = npt.NDArray[np.float64]
+
+MAX_DRIFT = 0.20  # a round in which the anchor leaves its own median by more than this is not believed
+TARGET_ANCHOR: Operation = ("target", 1)
+COARSE_POINTS = (1, 2, 3, 5, 9, 17, 33, 65)
+
+
+def typical_depth(transcripts: Sequence[Transcript]) -> int:
+    """The context depth at which a typical token of these answers is decoded."""
+    return int(np.median([len(t.prompt_tokens) + len(t.answer_tokens) // 2 for t in transcripts]))
+
+
+def text_for_timing(transcripts: Sequence[Transcript], length: int) -> tuple[int, ...]:
+    """At least ``length`` tokens of real text (an expert router must see what it will see in use)."""
+    text: tuple[int, ...] = ()
+    while len(text) < length:
+        for transcript in transcripts:
+            text += transcript.prompt_tokens + transcript.answer_tokens
+    return text[:length]
+
+
+def curve_points(b_max: int, *, coarse: bool) -> tuple[int, ...]:
+    """Which b to measure: every one, or a few where the budget does not allow more (the rest is interpolated)."""
+    if not coarse:
+        return tuple(range(1, b_max + 1))
+    return (*(b for b in COARSE_POINTS if b < b_max), b_max)
+
+
+def measure_curve(
+    engine: Engine,
+    store: Store,
+    models: dict[Role, Model],
+    role: Role,
+    *,
+    host: str,
+    threads: int,
+    points: Sequence[int],
+    depth: int,
+    text: Sequence[int],
+    sampling: Sampling,
+    rounds: int,
+    budget_s: float,
+    visit: int = 0,
+) -> CostCurve:
+    """A few rounds of the curve of the target or of the draft, from the store if they are there.
+
+    ``models`` names what the engine holds. ``visit`` numbers measurements of the same curve at different times; they
+    are kept apart and joined by ``merged``. Unsettled rounds are measured again once while ``budget_s`` lasts; at
+    least one round is always measured.
+    """
+    key: dict[str, object] = {
+        "host": host,
+        "build": engine.build.key,
+        "repack_off": engine.repack_off,
+        "models": {name: model.content_hash for name, model in models.items()},
+        "role": role,
+        "threads": threads,
+        "points": list(points),
+        "depth": depth,
+        "sampled": sampling.temperature > 0,
+        "visit": visit,
+    }
+    stored = store.get("curve", key, CostCurve)
+    if stored is not None:
+        return stored
+    started = time.perf_counter()
+    operations = curve_operations(role, points)
+    measured = engine.time_decodes(operations, text, depth, sampling, rounds=rounds, budget_s=budget_s)
+    unsettled = sum(not _settled(operations, one) for one in measured)
+    if unsettled and time.perf_counter() - started < budget_s:
+        measured += engine.time_decodes(operations, text, depth, sampling, rounds=unsettled, budget_s=budget_s / 2)
+    settled = [one for one in measured if _settled(operations, one)]
+    curve = _curve(operations, settled or measured, role, depth)
+    store.put("curve", key, curve, wall_s=time.perf_counter() - started)
+    return curve
+
+
+def curve_operations(role: Role, points: Sequence[int]) -> list[Operation]:
+    """One round: the role's decodes with the anchor before, between and after them."""
+    wanted: list[Operation] = [(role, b) for b in points if (role, b) != TARGET_ANCHOR]
+    third = max(1, -(-len(wanted) // 3))
+    operations: list[Operation] = []
+    for start in range(0, len(wanted), third):
+        operations += [TARGET_ANCHOR, *wanted[start : start + third]]
+    return [*operations, TARGET_ANCHOR]
+
+
+def merged(visits: Sequence[CostCurve]) -> CostCurve:
+    """The rounds of several visits to one curve, as one curve."""
+    return CostCurve(
+        depth=visits[0].depth,
+        anchor_s=tuple(anchor for visit in visits for anchor in visit.anchor_s),
+        rounds_s={b: tuple(s for visit in visits for s in visit.rounds_s[b]) for b in visits[0].rounds_s},
+    )
+
+
+def drift(curves: Sequence[CostCurve]) -> float:
+    """How far the anchor moved over everything measured: largest over smallest curve median, minus 1."""
+    anchors = [float(np.median(curve.anchor_s)) for curve in curves]
+    return max(anchors) / min(anchors) - 1 if anchors else 0.0
+
+
+def ratios(curve: CostCurve, b_max: int) -> Floats:
+    """Each round's curve in units of its own anchor, shape (rounds, b_max + 1); column b is a decode of b tokens.
+
+    Column 0 is 0. Points that were not measured lie on a straight line between their neighbours.
+    """
+    anchor = np.asarray(curve.anchor_s)
+    measured = sorted(curve.rounds_s)
+    table = np.column_stack([np.asarray(curve.rounds_s[b]) / anchor for b in measured])
+    wanted = np.arange(1, b_max + 1)
+    lines = np.vstack([np.interp(wanted, measured, row) for row in table])
+    return np.hstack([np.zeros((len(lines), 1)), lines])
+
+
+def _settled(operations: Sequence[Operation], round_s: Sequence[float]) -> bool:
+    """Whether the anchor stayed put within this round: its spread is at most MAX_DRIFT around the round's median."""
+    anchors = [seconds for operation, seconds in zip(operations, round_s, strict=True) if operation == TARGET_ANCHOR]
+    middle = float(np.median(anchors))
+    return max(anchors) <= middle * (1 + MAX_DRIFT) and min(anchors) >= middle * (1 - MAX_DRIFT)
+
+
+def _curve(operations: Sequence[Operation], rounds: Sequence[Sequence[float]], role: Role, depth: int) -> CostCurve:
+    anchors = tuple(
+        float(np.median([s for operation, s in zip(operations, one, strict=True) if operation == TARGET_ANCHOR]))
+        for one in rounds
+    )
+    points = {
+        b: tuple(one[index] for one in rounds)
+        for index, (name, b) in enumerate(operations)
+        if name == role and (name, b) != TARGET_ANCHOR
+    }
+    if role == "target":
+        points[1] = anchors
+    return CostCurve(depth, anchors, dict(sorted(points.items())))

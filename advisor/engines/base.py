@@ -1,0 +1,84 @@
+"""What an engine must be able to do: the seam between this project and whatever runs models.
+
+An engine holds at most one target and one draft. Models are loaded when the first question needs them, so that an
+answer from stored measurements loads nothing. Every question may raise EngineCrash, EngineTimeout or EngineRefusal;
+after a crash or a timeout the engine can be used again and loads its models by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
+
+Role = Literal["target", "draft"]
+Operation = tuple[Role, int]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is opened. ``gpu_layers`` -1 means all. ``sequences`` > 1 allows rollouts."""
+
+    context: int
+    threads: int
+    gpu_layers: int = 0
+    sequences: int = 1
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """Which of the draft's own continuations a replay follows: from at most ``chains`` mismatches of probability
+    at least ``p_min``, each at most ``length`` tokens."""
+
+    p_min: float
+    length: int
+    chains: int
+
+
+class Engine(Protocol):
+    @property
+    def build(self) -> Build: ...
+
+    @property
+    def repack_off(self) -> bool:
+        """True when this engine had to switch extra buffer types off to survive on this host."""
+
+    @property
+    def used(self) -> bool:
+        """True when anything was asked of a model: something new was measured."""
+
+    def open(self, role: Role, model: Model, options: LoadOptions) -> None:
+        """From now on this model has that role. It replaces the one before it."""
+
+    def close(self, role: Role) -> None: ...
+
+    def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """The target's chat template over the messages, as token ids."""
+
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
+        """The target alone: a baseline run."""
+
+    def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
+        """The tokens as text, and whether the last one ends the answer."""
+
+    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
+        """Replay the draft over a transcript."""
+
+    def time_decodes(
+        self,
+        operations: Sequence[Operation],
+        tokens: Sequence[int],
+        depth: int,
+        sampling: Sampling,
+        *,
+        rounds: int,
+        budget_s: float,
+    ) -> list[list[float]]:
+        """Seconds of each operation, one list a round."""
+
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+        """A real speculative run of target and draft."""
+
+    def shutdown(self) -> None: ...

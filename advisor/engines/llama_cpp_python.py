@@ -1,0 +1,213 @@
+"""The engine that runs models through llama-cpp-python, in a worker process of its own.
+
+Known remedy (one, tried once): on hosts whose CPU reports AMX, llama.cpp's AMX kernels can crash on the first
+quantized decode. Opening the models again without extra buffer types avoids those kernels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
+from advisor.engines.process import WorkerProcess
+from advisor.errors import EngineCrash, EngineRefusal
+from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
+
+# llama-cpp-python does not say which llama.cpp it vendors; read from its releases.
+VENDORED_BUILDS = {"0.3.36": 11312}
+
+CALL_TIMEOUT_S = 600.0
+LOAD_BYTES_PER_S = 20e6  # a slow disk: the time limit of a load grows with the file
+
+
+class LlamaCppPython:
+    """``extra_buffers`` False applies the remedy from the start; ``on_remedy`` is told when it had to be found."""
+
+    def __init__(
+        self,
+        *,
+        extra_buffers: bool = True,
+        on_remedy: Callable[[], None] = lambda: None,
+        start_worker: Callable[[], WorkerProcess] = WorkerProcess,
+    ) -> None:
+        self._extra_buffers = extra_buffers
+        self._on_remedy = on_remedy
+        self._start_worker = start_worker
+        self._worker: WorkerProcess | None = None
+        self._used = False
+        self._wanted: dict[Role, tuple[Model, LoadOptions]] = {}
+        self._loaded: dict[Role, tuple[Model, LoadOptions]] = {}
+
+    @property
+    def repack_off(self) -> bool:
+        return not self._extra_buffers
+
+    @property
+    def used(self) -> bool:
+        return self._used
+
+    @functools.cached_property
+    def build(self) -> Build:
+        version = importlib.metadata.version("llama-cpp-python")
+        return Build("llama-cpp-python", version, VENDORED_BUILDS.get(version, 0), _library_digest())
+
+    def open(self, role: Role, model: Model, options: LoadOptions) -> None:
+        self._wanted[role] = (model, options)
+
+    def close(self, role: Role) -> None:
+        self._wanted.pop(role, None)
+        if self._loaded.pop(role, None) is not None:
+            self._ask("close", {"role": role})
+
+    def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        reply = self._ask_model("render_chat", {"messages": [dataclasses.asdict(message) for message in messages]})
+        return tuple(reply["tokens"])
+
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
+        return _run(
+            self._ask_model(
+                "answer", {"prompt": list(prompt), "sampling": dataclasses.asdict(sampling), "max_tokens": max_tokens}
+            )
+        )
+
+    def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
+        reply = self._ask_model("text_of", {"tokens": list(tokens)})
+        return str(reply["text"]), bool(reply["ended"])
+
+    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
+        reply = self._ask_model(
+            "score",
+            {
+                "prompt": list(transcript.prompt_tokens),
+                "answer_tokens": list(transcript.answer_tokens),
+                "rollout": dataclasses.asdict(rollout),
+            },
+        )
+        return Trace(
+            category=transcript.category,
+            answer_tokens=transcript.answer_tokens,
+            proposal=tuple(reply["proposal"]),
+            probability=tuple(reply["probability"]),
+            rollout={int(point): tuple(chain) for point, chain in reply["rollout"].items()},
+        )
+
+    def time_decodes(
+        self,
+        operations: Sequence[Operation],
+        tokens: Sequence[int],
+        depth: int,
+        sampling: Sampling,
+        *,
+        rounds: int,
+        budget_s: float,
+    ) -> list[list[float]]:
+        reply = self._ask_model(
+            "time_decodes",
+            {
+                "operations": [list(operation) for operation in operations],
+                "tokens": list(tokens),
+                "depth": depth,
+                "sampling": dataclasses.asdict(sampling),
+                "rounds": rounds,
+                "budget_s": budget_s,
+            },
+        )
+        rounds_s: list[list[float]] = reply["rounds"]
+        return rounds_s
+
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+        return _run(
+            self._ask_model(
+                "speculate",
+                {
+                    "prompt": list(prompt),
+                    "config": {"k": config.k, "p_min": config.p_min, "n_min": config.n_min},
+                    "sampling": dataclasses.asdict(sampling),
+                    "max_tokens": max_tokens,
+                },
+            )
+        )
+
+    def shutdown(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+        self._forget_worker()
+
+    def _ask_model(self, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._used = True
+        for role in tuple(self._wanted):  # also after a crash or a timeout
+            self._load_with_remedy(role)
+        return self._ask(call, arguments)
+
+    def _load_with_remedy(self, role: Role) -> None:
+        try:
+            self._load(role)
+        except EngineCrash:
+            if not self._extra_buffers:
+                raise
+            self._extra_buffers = False
+            try:
+                for wanted in tuple(self._wanted):
+                    self._load(wanted)
+            except EngineCrash:
+                self._extra_buffers = True  # it was not the remedy's disease
+                raise
+            self._on_remedy()
+
+    def _load(self, role: Role) -> None:
+        if self._loaded.get(role) == self._wanted[role]:
+            return
+        model, options = self._wanted[role]
+        self._loaded.pop(role, None)
+        self._ask(
+            "open",
+            {
+                "role": role,
+                "path": model.path,
+                "options": {**dataclasses.asdict(options), "extra_buffers": self._extra_buffers},
+            },
+            timeout_s=CALL_TIMEOUT_S + model.weights_bytes / LOAD_BYTES_PER_S,
+        )
+        self._loaded[role] = (model, options)
+
+    def _ask(self, call: str, arguments: dict[str, Any], *, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
+        if self._worker is None:
+            self._worker = self._start_worker()
+        try:
+            return self._worker.ask(call, arguments, timeout_s=timeout_s)
+        except EngineRefusal:
+            raise
+        except BaseException:  # dead, stopped, or Ctrl-C before the reply, which would then answer the next question
+            self._worker.kill()
+            self._forget_worker()
+            raise
+
+    def _forget_worker(self) -> None:
+        self._worker = None
+        self._loaded.clear()
+
+
+def _run(reply: dict[str, Any]) -> Run:
+    return Run(
+        **{
+            **reply,
+            "answer_tokens": tuple(reply["answer_tokens"]),
+            "accepted_per_position": tuple(reply.get("accepted_per_position", ())),
+        }
+    )
+
+
+def _library_digest() -> str:
+    """Names, sizes and times of the native libraries: another build of the same version is another build."""
+    spec = importlib.util.find_spec("llama_cpp")
+    folder = Path(spec.origin).parent / "lib" if spec and spec.origin else Path()
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    facts = [(path.name, path.stat().st_size, int(path.stat().st_mtime)) for path in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:10]

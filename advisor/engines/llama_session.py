@@ -1,0 +1,445 @@
+"""llama.cpp by its low-level API, inside the worker process: contexts, decodes, the speculative loop.
+
+Everything here may crash with the process; the parent (``worker.py``) turns that into typed errors.
+This module knows nothing about acceptance, cost curves or predictions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.float32]
+
+TOP_N = 10  # llama.cpp compares p_min with a softmax over the draft's 10 best tokens
+
+
+class Refusal(Exception):
+    """The engine cannot do what was asked; the message is for people."""
+
+
+@dataclass(frozen=True)
+class ContextOptions:
+    """How a model is loaded. ``gpu_layers`` -1 means all; ``sequences`` > 1 is needed by rollouts only."""
+
+    context: int
+    threads: int
+    gpu_layers: int = 0
+    extra_buffers: bool = True
+    sequences: int = 1
+    batch: int = 512
+
+
+class Batch:
+    """A llama_batch over numpy memory that is filled in place, so that a decode allocates nothing."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.tokens = np.zeros(capacity, np.int32)
+        self.positions = np.zeros(capacity, np.int32)
+        self.sequences = np.zeros(capacity, np.int32)
+        self.outputs = np.zeros(capacity, np.int8)
+        self._counts = np.ones(capacity, np.int32)
+        first, stride = self.sequences.ctypes.data, self.sequences.itemsize
+        self._pointers = np.arange(first, first + capacity * stride, stride, dtype=np.uintp)
+        self.struct = llama_cpp.llama_batch()
+        fields: dict[str, Any] = {field[0]: field[1] for field in type(self.struct)._fields_}
+        for name, memory in (
+            ("token", self.tokens),
+            ("pos", self.positions),
+            ("n_seq_id", self._counts),
+            ("seq_id", self._pointers),
+            ("logits", self.outputs),
+        ):
+            setattr(self.struct, name, ctypes.cast(memory.ctypes.data, fields[name]))
+
+
+class Context:
+    """One loaded model with its KV cache. ``n_past`` counts the cells of sequence 0."""
+
+    def __init__(self, path: str, options: ContextOptions) -> None:
+        self.options = options
+        self.n_past = 0
+        model_params = llama_cpp.llama_model_default_params()
+        model_params.n_gpu_layers = options.gpu_layers
+        model_params.use_extra_bufts = options.extra_buffers
+        self.model = llama_cpp.llama_model_load_from_file(os.fsencode(path), model_params)
+        if not self.model:
+            raise Refusal(f"llama.cpp could not load {Path(path).name}")
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = options.context
+        params.n_batch = params.n_ubatch = options.batch
+        params.n_seq_max = options.sequences
+        params.kv_unified = options.sequences > 1
+        params.n_outputs_max = params.n_outputs_max_per_seq = options.batch
+        params.n_threads = params.n_threads_batch = options.threads
+        params.swa_full = False  # as llama-server runs
+        self.handle = llama_cpp.llama_init_from_model(self.model, params)
+        if not self.handle:
+            llama_cpp.llama_model_free(self.model)
+            raise Refusal(f"llama.cpp could not make a context of {options.context} tokens")
+        self.memory = llama_cpp.llama_get_memory(self.handle)
+        self.vocab = llama_cpp.llama_model_get_vocab(self.model)
+        self.vocab_size = llama_cpp.llama_vocab_n_tokens(self.vocab)
+        self.batch = Batch(options.batch)
+        self.native_s = 0.0
+
+    def close(self) -> None:
+        llama_cpp.llama_free(self.handle)
+        llama_cpp.llama_model_free(self.model)
+
+    def clear(self) -> None:
+        llama_cpp.llama_memory_clear(self.memory, True)
+        self.n_past = 0
+
+    def truncate(self, n_past: int) -> None:
+        """Forget every cell from position ``n_past`` on."""
+        if not llama_cpp.llama_memory_seq_rm(self.memory, 0, n_past, -1):
+            raise Refusal("this model's memory cannot be rolled back (a recurrent or hybrid architecture)")
+        self.n_past = n_past
+
+    def decode(self, tokens: Sequence[int], outputs: int) -> int:
+        """Decode tokens after the present ones; the last ``outputs`` of them yield logits. Returns how many rows."""
+        n = len(tokens)
+        batch = self.batch
+        batch.tokens[:n] = tokens
+        batch.positions[:n] = range(self.n_past, self.n_past + n)
+        batch.sequences[:n] = 0
+        batch.outputs[: n - outputs] = 0
+        batch.outputs[n - outputs : n] = 1
+        self._run(n)
+        self.n_past += n
+        return outputs
+
+    def prefill(self, tokens: Sequence[int]) -> None:
+        """Decode any number of tokens, logits for the last one only."""
+        for start in range(0, len(tokens), self.options.batch):
+            chunk = tokens[start : start + self.options.batch]
+            self.decode(chunk, outputs=1 if start + len(chunk) == len(tokens) else 0)
+
+    def _run(self, n: int) -> None:
+        self.batch.struct.n_tokens = n
+        started = time.perf_counter()
+        failed = llama_cpp.llama_decode(self.handle, self.batch.struct)
+        llama_cpp.llama_synchronize(self.handle)
+        self.native_s += time.perf_counter() - started
+        if failed:
+            raise Refusal(f"llama_decode returned {failed} for {n} tokens at position {self.n_past}")
+
+    def rows(self, count: int) -> Rows:
+        """The logits of the last decode, shape (count, vocabulary). A view: valid until the next decode."""
+        logits = llama_cpp.llama_get_logits(self.handle)
+        return np.ctypeslib.as_array(logits, shape=(count, self.vocab_size))
+
+    def is_end(self, token: int) -> bool:
+        return bool(llama_cpp.llama_vocab_is_eog(self.vocab, token))
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        pieces = (ctypes.c_int32 * len(tokens))(*tokens)
+        size = 16 * len(tokens) + 64
+        while True:
+            text = ctypes.create_string_buffer(size)
+            used = llama_cpp.llama_detokenize(self.vocab, pieces, len(tokens), text, size, False, True)
+            if used >= 0:
+                return text.raw[:used].decode("utf-8", "replace")
+            size = -used
+
+
+def top_probability(logits: Rows) -> npt.NDArray[np.float64]:
+    """Per row: the arg-max's probability under a softmax over the row's 10 best, T = 1. Shape (rows,)."""
+    best = np.partition(logits, logits.shape[1] - TOP_N, axis=1)[:, -TOP_N:].astype(np.float64)
+    return np.asarray(1.0 / np.exp(best - best.max(axis=1, keepdims=True)).sum(axis=1))
+
+
+class TargetSampler:
+    """llama-server's default chain: top-k, top-p, min-p, temperature, one random draw a token; greedy at T = 0."""
+
+    def __init__(self, context: Context, sampling: dict[str, Any]) -> None:
+        self.context = context
+        self.chain: Any = None
+        if sampling["temperature"] > 0:
+            self.chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+            for link in (
+                llama_cpp.llama_sampler_init_top_k(sampling["top_k"]),
+                llama_cpp.llama_sampler_init_top_p(sampling["top_p"], 1),
+                llama_cpp.llama_sampler_init_min_p(sampling["min_p"], 1),
+                llama_cpp.llama_sampler_init_temp(sampling["temperature"]),
+                llama_cpp.llama_sampler_init_dist(sampling["seed"]),
+            ):
+                llama_cpp.llama_sampler_chain_add(self.chain, link)
+
+    def sample(self, rows: Rows, index: int) -> int:
+        """The target's choice at row ``index`` of ``rows``, the view of its last decode."""
+        if self.chain is None:
+            return int(rows[index].argmax())
+        started = time.perf_counter()
+        token = llama_cpp.llama_sampler_sample(self.chain, self.context.handle, index)
+        self.context.native_s += time.perf_counter() - started
+        return int(token)
+
+    def close(self) -> None:
+        if self.chain is not None:
+            llama_cpp.llama_sampler_free(self.chain)
+
+
+def answer(target: Context, prompt: list[int], sampling: dict[str, Any], max_tokens: int) -> dict[str, Any]:
+    """Plain decoding: the baseline, and how transcripts are written."""
+    sampler = TargetSampler(target, sampling)
+    started = time.perf_counter()
+    target.clear()
+    target.prefill(prompt)
+    tokens = [sampler.sample(target.rows(1), 0)]
+    first = time.perf_counter()
+    target.native_s = 0.0
+    while len(tokens) < max_tokens and not target.is_end(tokens[-1]):
+        target.decode(tokens[-1:], outputs=1)
+        tokens.append(sampler.sample(target.rows(1), 0))
+    done = time.perf_counter()
+    sampler.close()
+    return {
+        "tokens": len(tokens),
+        "decode_s": done - first,
+        "prefill_s": first - started,
+        "native_s": target.native_s,
+        "answer_tokens": tokens,
+    }
+
+
+def propose(draft: Context, last: int, n_max: int, p_min: float) -> list[int]:
+    """The draft's proposals after ``last``: greedy, at most ``n_max``, stopping below ``p_min``; then rolled back."""
+    kept = draft.n_past
+    proposals: list[int] = []
+    token = last
+    while len(proposals) < n_max:
+        draft.decode([token], outputs=1)
+        row = draft.rows(1)
+        token = int(row[0].argmax())
+        if p_min > 0 and top_probability(row)[0] < p_min:
+            break
+        proposals.append(token)
+    draft.truncate(kept)
+    return proposals
+
+
+def speculate(
+    target: Context,
+    draft: Context,
+    prompt: list[int],
+    config: dict[str, Any],
+    sampling: dict[str, Any],
+    max_tokens: int,
+) -> dict[str, Any]:
+    """llama.cpp's draft-simple loop as llama-server runs it, the draft's re-evaluation included."""
+    sampler = TargetSampler(target, sampling)
+    started = time.perf_counter()
+    for context in (target, draft):
+        context.clear()
+        context.prefill(prompt)
+    tokens = [sampler.sample(target.rows(1), 0)]
+    per_position = [0] * config["k"]
+    steps = drafted = accepted = 0
+    first = time.perf_counter()
+    target.native_s = draft.native_s = 0.0
+    while len(tokens) < max_tokens and not target.is_end(tokens[-1]):
+        last = tokens[-1]
+        n_max = min(config["k"], target.options.context - target.n_past - 2, max_tokens - len(tokens) - 1)
+        proposals = propose(draft, last, n_max, config["p_min"]) if n_max > 0 else []
+        if len(proposals) < config["n_min"]:
+            proposals = []
+        kept = target.n_past
+        target.decode([last, *proposals], outputs=len(proposals) + 1)
+        draft.decode([last, *proposals], outputs=1)
+        emitted = _verify(target, sampler, proposals)
+        target.truncate(kept + len(emitted))
+        draft.truncate(kept + len(emitted))
+        steps += 1
+        drafted += len(proposals)
+        accepted += len(emitted) - 1
+        for position in range(len(emitted) - 1):
+            per_position[position] += 1
+        tokens.extend(_until_end(target, emitted))
+    done = time.perf_counter()
+    sampler.close()
+    return {
+        "tokens": len(tokens),
+        "decode_s": done - first,
+        "prefill_s": first - started,
+        "steps": steps,
+        "drafted": drafted,
+        "accepted": accepted,
+        "accepted_per_position": per_position,
+        "native_s": target.native_s + draft.native_s,
+        "answer_tokens": tokens,
+    }
+
+
+def _verify(target: Context, sampler: TargetSampler, proposals: list[int]) -> list[int]:
+    """Sample and match: the accepted proposals and one more token of the target's own."""
+    rows = target.rows(len(proposals) + 1)
+    emitted: list[int] = []
+    for index, proposal in enumerate(proposals):
+        emitted.append(sampler.sample(rows, index))
+        is_last = index + 1 == len(proposals)
+        if emitted[-1] != proposal or (target.is_end(emitted[-1]) and not is_last):
+            return emitted
+    emitted.append(sampler.sample(rows, len(proposals)))
+    return emitted
+
+
+def _until_end(target: Context, tokens: list[int]) -> list[int]:
+    for count, token in enumerate(tokens, start=1):
+        if target.is_end(token):
+            return tokens[:count]
+    return tokens
+
+
+def score(draft: Context, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
+    """Replay: what the draft would propose at every position of the target's own answer, in one pass.
+
+    ``rollout`` {"p_min": float, "length": int, "chains": int}: a mismatch at least this confident would have been
+    drafted, so the draft's own continuation of it decides how many more tokens a p_min rule drafts. Such chains are
+    followed from at most ``chains`` mismatches, spread evenly over the answer.
+    """
+    draft.clear()
+    draft.prefill(prompt[:-1])
+    fed = [prompt[-1], *answer_tokens[:-1]]  # row i is the draft's view after prompt + answer[:i]
+    proposal: list[int] = []
+    probability: list[float] = []
+    for start in range(0, len(fed), draft.options.batch):
+        chunk = fed[start : start + draft.options.batch]
+        rows = draft.rows(draft.decode(chunk, outputs=len(chunk)))
+        proposal.extend(rows.argmax(axis=1).tolist())
+        probability.extend(top_probability(rows).tolist())
+    confident = [
+        i for i, token in enumerate(proposal) if token != answer_tokens[i] and probability[i] >= rollout["p_min"]
+    ]
+    points = confident[:: max(1, -(-len(confident) // max(1, rollout["chains"])))] if rollout["chains"] else []
+    chains = _follow(draft, points, len(prompt), proposal, rollout) if points else {}
+    return {"proposal": proposal, "probability": probability, "rollout": chains}
+
+
+def _follow(
+    draft: Context, points: list[int], prompt_length: int, proposal: list[int], rollout: dict[str, Any]
+) -> dict[int, list[float]]:
+    """Probabilities along the draft's own chain after its wrong token at each of ``points``, all chains abreast."""
+    chains: dict[int, list[float]] = {point: [] for point in points}
+    alive = dict(enumerate(points, start=1))
+    tokens = {lane: proposal[point] for lane, point in alive.items()}
+    for lane, point in alive.items():
+        llama_cpp.llama_memory_seq_cp(draft.memory, 0, lane, 0, prompt_length + point)
+    for depth in range(rollout["length"]):
+        if not alive:
+            break
+        lanes = list(alive)
+        n = len(lanes)
+        draft.batch.tokens[:n] = [tokens[lane] for lane in lanes]
+        draft.batch.positions[:n] = [prompt_length + alive[lane] + depth for lane in lanes]
+        draft.batch.sequences[:n] = lanes
+        draft.batch.outputs[:n] = 1
+        draft._run(n)
+        rows = draft.rows(n)
+        best, confidence = rows.argmax(axis=1), top_probability(rows)
+        for index, lane in enumerate(lanes):
+            chains[alive[lane]].append(float(confidence[index]))
+            tokens[lane] = int(best[index])
+            if confidence[index] < rollout["p_min"]:
+                del alive[lane]
+    for lane in range(1, len(points) + 1):
+        llama_cpp.llama_memory_seq_rm(draft.memory, lane, -1, -1)
+    return chains
+
+
+def time_decodes(
+    contexts: dict[str, Context],
+    operations: list[tuple[str, int]],
+    tokens: list[int],
+    depth: int,
+    sampling: dict[str, Any],
+    rounds: int,
+    budget_s: float,
+) -> list[list[float]]:
+    """Seconds of each operation, one list a round; rounds are interleaved and stop early when ``budget_s`` is spent.
+
+    Operations are the ones a step is made of, at context ``depth``: ("target", b) decodes b tokens and samples each;
+    ("draft", 1) proposes one token, averaged over a chain of 4 as drafting runs; ("draft", b) re-evaluates b tokens.
+    Decoding starts from a prefill of ``tokens[:depth]`` and goes on with the text itself.
+    """
+    for role in {role for role, _ in operations}:
+        contexts[role].clear()
+        contexts[role].prefill(tokens[:depth])
+    sampler = TargetSampler(contexts["target"], sampling) if "target" in contexts else None
+    text = tokens[depth:]
+    started = time.perf_counter()
+    measured: list[list[float]] = []
+    _time_round(contexts, operations, text, depth, sampler)  # warm-up: threads, caches, graph
+    while len(measured) < rounds and (not measured or time.perf_counter() - started < budget_s):
+        measured.append(_time_round(contexts, operations, text, depth, sampler))
+    if sampler:
+        sampler.close()
+    return measured
+
+
+def _time_round(
+    contexts: dict[str, Context],
+    operations: list[tuple[str, int]],
+    text: list[int],
+    depth: int,
+    sampler: TargetSampler | None,
+) -> list[float]:
+    seconds = []
+    for role, b in operations:
+        context = contexts[role]
+        repeats = 4 if (role, b) == ("draft", 1) else 1
+        started = time.perf_counter()
+        if role == "target" and sampler is not None:
+            rows = context.rows(context.decode(text[:b], outputs=b))
+            for index in range(b):
+                sampler.sample(rows, index)
+        elif b == 1:
+            for index in range(repeats):
+                context.decode(text[index : index + 1], outputs=1)
+                context.rows(1)[0].argmax()
+        else:
+            context.decode(text[:b], outputs=1)
+        context.truncate(depth)
+        seconds.append((time.perf_counter() - started) / repeats)
+    return seconds
+
+
+def render_chat(context: Context, messages: list[Any]) -> list[int]:
+    """Messages to tokens with the model's own chat template; plain text joined by blank lines where it has none."""
+    raw = llama_cpp.llama_model_chat_template(context.model, None)
+    if raw is None:
+        return _tokenize(context, "\n\n".join(message["content"] for message in messages), add_special=True)
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+    piece: Callable[[int], str] = lambda token: (  # noqa: E731
+        llama_cpp.llama_vocab_get_text(context.vocab, token).decode("utf-8", "replace") if token >= 0 else ""
+    )
+    formatter = Jinja2ChatFormatter(
+        template=raw.decode("utf-8", "replace"),
+        bos_token=piece(llama_cpp.llama_vocab_bos(context.vocab)),
+        eos_token=piece(llama_cpp.llama_vocab_eos(context.vocab)),
+    )
+    text = formatter(messages=messages).prompt
+    starts_with_bos = text.startswith(formatter.bos_token) and bool(formatter.bos_token)
+    return _tokenize(context, text, add_special=not starts_with_bos)
+
+
+def _tokenize(context: Context, text: str, *, add_special: bool) -> list[int]:
+    data = text.encode("utf-8")
+    size = len(data) + 16
+    tokens = (ctypes.c_int32 * size)()
+    count = llama_cpp.llama_tokenize(context.vocab, data, len(data), tokens, size, add_special, True)
+    if count < 0:
+        raise Refusal("the prompt could not be tokenized")
+    return list(tokens[:count])

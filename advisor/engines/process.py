@@ -1,0 +1,139 @@
+"""The parent's side of a worker process: start, ask with a time limit, and turn its death into a typed error.
+
+This module knows nothing about models: it moves messages and watches a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from advisor.engines.frames import read_frame, write_frame
+from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
+
+LOG_TAIL_LINES = 12
+WORKER_MODULE = "advisor.engines.worker"
+
+
+class WorkerProcess:
+    """One child process. Started by the first ``ask``; after a crash or a timeout it is gone and ``ask`` raises."""
+
+    def __init__(self, module: str = WORKER_MODULE) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([_package_root(), *_inherited_path()])},
+        )
+        self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, call: str, arguments: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        """The reply to one request.
+
+        Raises EngineCrash when the process dies, EngineTimeout after ``timeout_s`` (the process is killed then),
+        EngineRefusal when the worker lives but says no.
+        """
+        assert self._process.stdin is not None
+        try:
+            write_frame(self._process.stdin, {"call": call, "arguments": arguments})
+            reply = self._replies.get(timeout=timeout_s)
+        except OSError:
+            reply = None
+        except queue.Empty:
+            self.kill()
+            raise EngineTimeout(
+                f"The engine did not finish '{call}' within {timeout_s:.0f} s and was stopped.",
+                why=self._log_tail(),
+                fix="Try a smaller context or fewer threads; other drafts go on.",
+            ) from None
+        if reply is None:
+            raise self._crash(call)
+        if "error" in reply:
+            raise EngineRefusal(f"The engine refused '{call}': {reply['error']}.", why=self._log_tail())
+        result: dict[str, Any] = reply["ok"]
+        return result
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._reap()
+
+    def close(self) -> None:
+        """Ask the worker to leave; make it leave when it does not."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+            self._process.wait(timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+        self._reap()
+
+    def _reap(self) -> None:
+        self._process.wait()
+        self._reader.join(timeout=5)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # unsent bytes of a dead pipe
+                    stream.close()
+        # The log stays open: its tail may still be asked for.
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        while True:
+            try:
+                reply = read_frame(self._process.stdout)
+            except (OSError, ValueError):
+                reply = None
+            self._replies.put(reply)
+            if reply is None:
+                return
+
+    def _crash(self, call: str) -> EngineCrash:
+        self._reap()
+        name = describe_exit(self._process.returncode)
+        return EngineCrash(
+            f"The engine process died ({name}) during '{call}'.",
+            why=self._log_tail(),
+            fix="The draft is left out; if it happens with every model, reinstall llama-cpp-python for this machine.",
+            signal_name=name,
+            log_tail=self._log_tail(),
+        )
+
+    def _log_tail(self) -> str:
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - 8192))
+        lines = self._log.read().decode("utf-8", "replace").splitlines()
+        return "\n".join(line[:300] for line in lines[-LOG_TAIL_LINES:])
+
+
+def describe_exit(returncode: int) -> str:
+    """ "SIGSEGV" for a process that a signal ended, else "exit code N"."""
+    if returncode < 0:
+        try:
+            return signal.Signals(-returncode).name
+        except ValueError:
+            return f"signal {-returncode}"
+    return f"exit code {returncode}"
+
+
+def _package_root() -> str:
+    return str(Path(__file__).resolve().parents[2])
+
+
+def _inherited_path() -> list[str]:
+    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]

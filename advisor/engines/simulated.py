@@ -1,0 +1,206 @@
+"""An engine whose truth is known: the same interface, no model, no waiting.
+
+Which proposals match, how confident the draft is and what every decode costs are functions of a ``World``, so a test
+can compare what the advisor concluded with what is so. Time is arithmetic: nothing sleeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
+from advisor.errors import EngineCrash
+from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
+
+END_TOKEN = 2
+WRONG_TOKEN = 3
+
+
+@dataclass(frozen=True)
+class SimulatedDraft:
+    """``match``: probability that the draft agrees, by category ("" = any other). ``token_s``: seconds of d(1)."""
+
+    token_s: float
+    match: dict[str, float]
+    row_s: float = 0.0
+    crashes: bool = False
+
+
+@dataclass(frozen=True)
+class World:
+    """The truth. ``target_s[b]`` is t(b) in seconds (the last entry goes on linearly); ``noise(call)`` multiplies the
+    time of the n-th timed call: drift, outliers and stalls are functions of that count."""
+
+    target_s: tuple[float, ...]
+    drafts: dict[str, SimulatedDraft]
+    overhead_s: float = 0.0
+    answer_length: int = 120
+    noise: Callable[[int], float] = field(default=lambda _call: 1.0)
+
+    def verify_s(self, b: int) -> float:
+        if b <= len(self.target_s):
+            return self.target_s[b - 1]
+        slope = self.target_s[-1] - self.target_s[-2]
+        return self.target_s[-1] + slope * (b - len(self.target_s))
+
+
+def _seed(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")
+
+
+class SimulatedEngine:
+    """``elapsed_s`` adds up the simulated seconds of everything that was timed."""
+
+    repack_off = False
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.elapsed_s = 0.0
+        self.runs = 0
+        self.used = False
+        self._timed_calls = 0
+        self._loaded: dict[Role, Model] = {}
+
+    @property
+    def build(self) -> Build:
+        return Build("simulated", "1")
+
+    def open(self, role: Role, model: Model, options: LoadOptions) -> None:
+        self._loaded[role] = model
+
+    def close(self, role: Role) -> None:
+        self._loaded.pop(role, None)
+
+    def shutdown(self) -> None:
+        self._loaded.clear()
+
+    def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        self.used = True
+        return tuple(10 + b for b in "\n".join(message.content for message in messages).encode()[:64])
+
+    def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
+        return " ".join(str(token) for token in tokens), bool(tokens) and tokens[-1] == END_TOKEN
+
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
+        tokens = self._answer_tokens(prompt, sampling, max_tokens)
+        per_token_s = self.world.verify_s(1) + self.world.overhead_s
+        return Run(
+            tokens=len(tokens),
+            decode_s=self._timed((len(tokens) - 1) * per_token_s),
+            prefill_s=0.0,
+            answer_tokens=tokens,
+        )
+
+    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
+        answer = transcript.answer_tokens
+        match, probability = self._beliefs(transcript.prompt_tokens, len(answer))
+        chains = {
+            i: self._chain(transcript.prompt_tokens, i, rollout.length)
+            for i in range(len(answer))
+            if not match[i] and probability[i] >= rollout.p_min
+        }
+        return Trace(
+            category=transcript.category,
+            answer_tokens=answer,
+            proposal=tuple(token if ok else WRONG_TOKEN for token, ok in zip(answer, match, strict=True)),
+            probability=tuple(probability),
+            rollout=chains,
+        )
+
+    def time_decodes(
+        self,
+        operations: Sequence[Operation],
+        tokens: Sequence[int],
+        depth: int,
+        sampling: Sampling,
+        *,
+        rounds: int,
+        budget_s: float,
+    ) -> list[list[float]]:
+        return [[self._timed(self._operation_s(*operation)) for operation in operations] for _ in range(rounds)]
+
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+        self.runs += 1
+        answer = self._answer_tokens(prompt, sampling, max_tokens)
+        match, probability = self._beliefs(prompt, len(answer))
+        emitted, steps, drafted, accepted, seconds = 1, 0, 0, 0, 0.0
+        per_position = [0] * config.k
+        while emitted < len(answer):
+            room = min(config.k, max_tokens - emitted - 1)
+            proposals: list[bool] = []
+            calls = 0
+            wrong_at: int | None = None
+            while len(proposals) < room:
+                at = emitted + len(proposals)
+                if wrong_at is not None:
+                    chain = self._chain(prompt, wrong_at, config.k)
+                    ok, confidence = False, chain[at - wrong_at - 1]
+                elif at < len(answer):
+                    ok, confidence = match[at], probability[at]
+                else:
+                    ok, confidence = False, 0.0
+                calls += 1
+                if confidence < config.p_min:
+                    break
+                proposals.append(ok)
+                if not ok and wrong_at is None:
+                    wrong_at = at
+            if len(proposals) < config.n_min:
+                proposals = []
+            agreed = proposals.index(False) if False in proposals else len(proposals)
+            seconds += calls * self._operation_s("draft", 1) + self._operation_s("draft", len(proposals) + 1)
+            seconds += self.world.verify_s(len(proposals) + 1) + self.world.overhead_s
+            steps, drafted, accepted = steps + 1, drafted + len(proposals), accepted + agreed
+            for position in range(agreed):
+                per_position[position] += 1
+            emitted += agreed + 1
+        return Run(
+            tokens=len(answer),
+            decode_s=self._timed(seconds),
+            prefill_s=0.0,
+            steps=steps,
+            drafted=drafted,
+            accepted=accepted,
+            accepted_per_position=tuple(per_position),
+            answer_tokens=answer,
+        )
+
+    def _operation_s(self, role: Role, b: int) -> float:
+        if role == "target":
+            return self.world.verify_s(b)
+        truth = self._truth()
+        return truth.token_s + truth.row_s * (b - 1)
+
+    def _truth(self) -> SimulatedDraft:
+        truth = self.world.drafts[self._loaded["draft"].content_hash]
+        if truth.crashes:
+            raise EngineCrash("The engine process died (SIGSEGV).", signal_name="SIGSEGV")
+        return truth
+
+    def _timed(self, seconds: float) -> float:
+        seconds *= self.world.noise(self._timed_calls)
+        self._timed_calls += 1
+        self.elapsed_s += seconds
+        return seconds
+
+    def _answer_tokens(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> tuple[int, ...]:
+        rng = np.random.default_rng(_seed("answer", tuple(prompt), sampling))
+        length = min(max_tokens, self.world.answer_length)
+        return tuple(int(token) for token in rng.integers(100, 1000, length))
+
+    def _beliefs(self, prompt: Sequence[int], length: int) -> tuple[list[bool], list[float]]:
+        """Matches and confidences along the answer: a confident draft is right more often, as real ones are."""
+        truth = self._truth()
+        rng = np.random.default_rng(_seed("match", self._loaded["draft"].content_hash, tuple(prompt)))
+        rate = truth.match.get("", next(iter(truth.match.values())))
+        match = rng.random(length) < rate
+        confidence = np.where(match, rng.beta(6, 2, length), rng.beta(2, 3, length))
+        return match.tolist(), confidence.tolist()
+
+    def _chain(self, prompt: Sequence[int], point: int, length: int) -> tuple[float, ...]:
+        rng = np.random.default_rng(_seed("chain", self._loaded["draft"].content_hash, tuple(prompt), point))
+        return tuple(rng.beta(2, 2, max(64, length))[:length].tolist())

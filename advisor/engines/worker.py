@@ -1,0 +1,94 @@
+"""The child process that runs native code: reads requests on stdin, answers on the original stdout.
+
+Run as ``python -m advisor.engines.worker``. Native libraries that print to file descriptor 1 reach the log instead,
+because stdout is re-pointed at stderr before they load. The end of stdin is the order to leave.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from advisor.engines.frames import read_frame, write_frame
+
+if TYPE_CHECKING:
+    from advisor.engines import llama_session
+
+Handler = Callable[..., dict[str, Any]]
+
+
+class Session:
+    """The models a worker holds, by role ("target", "draft"), and what can be asked of them."""
+
+    def __init__(self) -> None:
+        self.contexts: dict[str, llama_session.Context] = {}
+
+    def open(self, role: str, path: str, options: dict[str, Any]) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        self.close(role)
+        context = llama_session.Context(path, llama_session.ContextOptions(**options))
+        self.contexts[role] = context
+        for tokens in ([0], [0, 0]):  # a build that crashes on this host crashes here, before anything is measured
+            context.decode(tokens, outputs=1)
+        context.clear()
+        return {}
+
+    def close(self, role: str) -> dict[str, Any]:
+        context = self.contexts.pop(role, None)
+        if context is not None:
+            context.close()
+        return {}
+
+    def render_chat(self, messages: list[dict[str, str]]) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        return {"tokens": llama_session.render_chat(self.contexts["target"], messages)}
+
+    def answer(self, prompt: list[int], sampling: dict[str, Any], max_tokens: int) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        return llama_session.answer(self.contexts["target"], prompt, sampling, max_tokens)
+
+    def text_of(self, tokens: list[int]) -> dict[str, Any]:
+        target = self.contexts["target"]
+        return {"text": target.text_of(tokens), "ended": bool(tokens) and target.is_end(tokens[-1])}
+
+    def speculate(self, **arguments: Any) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        return llama_session.speculate(self.contexts["target"], self.contexts["draft"], **arguments)
+
+    def score(self, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        return llama_session.score(self.contexts["draft"], prompt, answer_tokens, rollout)
+
+    def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        pairs = [(str(role), int(b)) for role, b in operations]
+        return {"rounds": llama_session.time_decodes(self.contexts, pairs, **arguments)}
+
+
+def serve(session: Session) -> None:
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    handlers: dict[str, Handler] = {
+        name: getattr(session, name)
+        for name in ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "time_decodes")
+    }
+    while (request := read_frame(sys.stdin.buffer)) is not None:
+        try:
+            reply: dict[str, Any] = {"ok": handlers[request["call"]](**request["arguments"])}
+        except Exception as error:  # the worker stays; the parent decides what a failure means
+            reply = {"error": f"{type(error).__name__}: {error}" if type(error).__name__ != "Refusal" else str(error)}
+        write_frame(answers, reply)
+
+
+if __name__ == "__main__":
+    serve(Session())

@@ -1,0 +1,84 @@
+"""Every error a user can meet.
+
+    AdvisorError                    never raised itself; carries what / why / what to do
+    ├── UserError                   exit code 2: something the user can change
+    │   ├── FileProblem             missing, unreadable, not what it should be
+    │   │   └── GGUFError           a model file that cannot be read, with offset and field
+    │   ├── WorkloadError           a prompt file, with the line
+    │   ├── OptionError             an option value, or a combination of options
+    │   ├── NothingFits             no draft survives pruning
+    │   └── BudgetTooSmall          not enough time for a single measurement
+    ├── EngineError                 exit code 3: the engine failed
+    │   ├── EngineCrash             the worker died: signal or exit code, last log lines
+    │   ├── EngineTimeout           the worker did not answer in time
+    │   └── EngineRefusal           the engine answered with an error (load failed, context too small ...)
+    └── StoreError                  exit code 3: measurements cannot be read or written
+
+The message of an error is for a person: one sentence for what happened, one for why, one for what to do.
+"""
+
+from __future__ import annotations
+
+
+class AdvisorError(Exception):
+    exit_code = 3
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
+        self.what, self.why, self.fix = what, why, fix
+        super().__init__("\n".join(part for part in (what, why, fix) if part))
+
+
+class UserError(AdvisorError):
+    exit_code = 2
+
+
+class FileProblem(UserError):
+    pass
+
+
+class GGUFError(FileProblem):
+    """A GGUF file that cannot be read. ``offset`` is in bytes, ``field`` names what was being read."""
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", offset: int = 0, field: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.offset, self.field = offset, field
+
+
+class WorkloadError(UserError):
+    pass
+
+
+class OptionError(UserError):
+    pass
+
+
+class NothingFits(UserError):
+    pass
+
+
+class BudgetTooSmall(UserError):
+    pass
+
+
+class EngineError(AdvisorError):
+    pass
+
+
+class EngineCrash(EngineError):
+    """``signal_name`` is e.g. "SIGSEGV", or "exit code 1" where the process was not killed by a signal."""
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", signal_name: str = "", log_tail: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.signal_name, self.log_tail = signal_name, log_tail
+
+
+class EngineTimeout(EngineError):
+    pass
+
+
+class EngineRefusal(EngineError):
+    pass
+
+
+class StoreError(AdvisorError):
+    pass

@@ -1,0 +1,1 @@
+"""A recommendation as the configuration of a program that serves models: one module per consumer."""

@@ -1,0 +1,79 @@
+"""Where a report goes: to standard output, or whole into a file."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from advisor.errors import FileProblem, OptionError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPED_WIDTH = 100
+
+
+def console_for(stream: TextIO) -> Console:
+    """A console as wide as the terminal; a pipe or a file gets a fixed width, so that it does not depend on the day."""
+    from rich.console import Console
+
+    class ReportConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # to deliver, which ends quietly; rich would exit with 1
+
+    width = None if stream.isatty() else PIPED_WIDTH
+    return ReportConsole(file=stream, width=width, highlight=False, emoji=False, markup=False)
+
+
+def deliver(write: Callable[[TextIO], None], output: Path | None) -> None:
+    if output is not None:
+        _write_file(write, output.expanduser())
+        return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a model's name may not fit the terminal's code page
+    try:
+        write(sys.stdout)
+        sys.stdout.flush()
+    except OSError as error:
+        _abandon(sys.stdout)
+        if error.errno not in (errno.EPIPE, errno.EINVAL):  # Windows says EINVAL for a closed pipe
+            raise FileProblem("The report cannot be written to standard output.", why=f"{error}.") from None
+
+
+def _abandon(stream: TextIO) -> None:
+    """Send what is still buffered nowhere, or Python complains about it when it exits."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def check_output(path: Path | None) -> None:
+    """Find out before the measurement, not after it, that the report cannot be written."""
+    if path is None:
+        return
+    path = path.expanduser()
+    if path.is_dir():
+        raise OptionError(f"--output: {path} is a directory.", fix="Name a file in it.")
+    if not path.parent.is_dir():
+        raise OptionError(f"--output: the folder {path.parent} does not exist.", fix="Create it first.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OptionError(f"--output: {path} cannot be written.", fix="Check its permissions, or name another file.")
+
+
+def _write_file(write: Callable[[TextIO], None], path: Path) -> None:
+    text = io.StringIO()
+    write(text)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe must not be replaced
+            path.write_text(text.getvalue(), encoding="utf-8")
+            return
+        partial.write_text(text.getvalue(), encoding="utf-8")
+        partial.replace(path.resolve())
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise FileProblem(f"The report cannot be written to {path}.", why=f"{error}.") from None

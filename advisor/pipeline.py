@@ -1,0 +1,134 @@
+"""The one page that knows the order of the stages.
+
+probe -> resolve -> prune -> transcripts -> replay -> curves -> predict -> search -> recommend
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from advisor.engines import ENGINES, StartEngine
+from advisor.errors import AdvisorError, FileProblem, NothingFits
+from advisor.gguf import read_model
+from advisor.host import probe
+from advisor.plan import check_budget
+from advisor.progress import Progress
+from advisor.prune import fits_alone, prune
+from advisor.store import Store, data_dir, measurements_path, save_last, timing_lock
+from advisor.study import INTERRUPTED, Question, Study
+from advisor.types import Host, Model, Recommendation, Rejected, Settings, Workload
+
+LOCK_TIMEOUT_S = 3 * 3600.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked. ``drafts`` are model files; ``fresh`` ignores stored measurements."""
+
+    target: Path
+    drafts: tuple[Path, ...]
+    workload: Workload
+    settings: Settings = field(default_factory=Settings)
+    fresh: bool = False
+    engine: str = "llama-cpp-python"
+
+
+class Interrupted(Exception):
+    """Ctrl-C. ``recommendation`` is the best so far, None when nothing could be said yet. Measurements are stored."""
+
+    def __init__(self, recommendation: Recommendation | None) -> None:
+        super().__init__("interrupted")
+        self.recommendation = recommendation
+
+
+def recommend(request: Request, progress: Progress, start_engine: StartEngine | None = None) -> Recommendation:
+    """The whole job. Raises AdvisorError for what a user can meet, Interrupted on Ctrl-C."""
+    settings = request.settings
+    check_budget(settings.budget_s)
+    progress.stage("look at the machine and the files", 0)
+    host = probe(store_dir=data_dir())
+    target = read_target(request.target, host, settings.context)
+    drafts, unreadable = read_drafts(request.drafts)
+    candidates, rejected = prune(target, drafts, host, settings.context, k_max=settings.k_max)
+    rejected = [*unreadable, *rejected]
+    if not candidates:
+        raise _nothing_fits(rejected)
+
+    with ExitStack() as stack:
+        store = stack.enter_context(_open_store(progress))
+        stack.enter_context(timing_lock(_lock_path(store), timeout_s=LOCK_TIMEOUT_S, waiting=progress.note))
+        question = Question(host, target, request.workload, settings, request.fresh)
+        study = Study(question, candidates, rejected, store, start_engine or ENGINES[request.engine], progress)
+        stack.callback(study.shutdown)
+        try:
+            study.plan_measurements()
+            study.write_transcripts()
+            study.replay_drafts()
+            study.measure_curves()
+            study.predict()
+            study.run_the_best()
+        except KeyboardInterrupt:
+            raise Interrupted(study.conclude(INTERRUPTED) if study.can_conclude else None) from None
+        recommendation = study.conclude()
+    save_last(recommendation)
+    return recommendation
+
+
+def read_target(path: Path, host: Host, context: int) -> Model:
+    """Raises FileProblem for a file that is no whole model, NothingFits for one that does not fit alone."""
+    target = read_model(path)
+    if target.draft_only:
+        raise FileProblem(
+            f"{target.name} cannot be a target: it is a {target.draft_only} file.",
+            why="Such a file is a part that drafts for another model.",
+            fix="Give the whole model with --target.",
+        )
+    fits_alone(target, host, context)
+    return target
+
+
+def read_drafts(paths: Sequence[Path]) -> tuple[list[Model], list[Rejected]]:
+    """Headers of the draft files; a file that cannot be read is rejected, not fatal."""
+    models, rejected = [], []
+    for path in paths:
+        try:
+            models.append(read_model(path))
+        except FileProblem as error:
+            rejected.append(Rejected(path.name, "?", "unreadable", f"{error.what} {error.why}".strip()))
+    return models, rejected
+
+
+def _open_store(progress: Progress) -> Store:
+    try:
+        store = Store(measurements_path())
+    except AdvisorError as error:
+        progress.note(f"{error.what} {error.why} Measurements of this run are not kept.")
+        return Store.in_memory()
+    if store.kept_aside:
+        progress.note(f"The store of measurements was damaged; it is kept as {store.kept_aside}.")
+    return store
+
+
+def _lock_path(store: Store) -> Path:
+    """Beside the measurements, or in the temporary folder where those cannot be kept."""
+    folder = store.path.parent if store.path == measurements_path() else Path(tempfile.gettempdir())
+    return folder / "advisor-timing.lock"
+
+
+def _nothing_fits(rejected: Sequence[Rejected]) -> NothingFits:
+    if not rejected:
+        return NothingFits(
+            "There is no draft to try.",
+            why="No GGUF file beside the target was found.",
+            fix="Name drafts with --draft FILE or --draft-dir FOLDER.",
+        )
+    reasons = "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in rejected)
+    return NothingFits(
+        "No draft can run beside this target.",
+        why=reasons,
+        fix="Add a smaller draft of the same family, or lower --context.",
+    )

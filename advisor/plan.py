@@ -1,0 +1,79 @@
+"""How much to measure: a budget becomes a number of prompts and a length of answers.
+
+The shares are of the whole budget. What the early stages do not use goes to real runs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from advisor.engines.base import Engine
+from advisor.errors import BudgetTooSmall
+from advisor.types import Prompt, Settings
+
+TRANSCRIPT_SHARE = 0.2
+CURVE_SHARE = 0.2
+MIN_PROMPTS, GOOD_PROMPTS, MAX_PROMPTS = 4, 8, 24
+MIN_TOKENS, GOOD_TOKENS = 32, 64
+TRIAL_PROMPTS = 4
+PROBE_TOKENS = 12
+LEAST_BUDGET_S = 5.0  # loading two models and one answer takes longer than this on any machine
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``prompts`` answers of at most ``max_tokens`` tokens; real runs use the first ``trial_prompts`` of them.
+    ``token_s`` is the target's time a token when the plan was made."""
+
+    prompts: int
+    max_tokens: int
+    trial_prompts: int
+    token_s: float
+
+
+def check_budget(budget_s: float) -> None:
+    if budget_s < LEAST_BUDGET_S:
+        raise BudgetTooSmall(
+            f"A budget of {budget_s:g} s is too small for one run.",
+            why="Loading the target and one short answer alone take longer.",
+            fix="Give at least --budget 1m; 5m is a good start.",
+        )
+
+
+def make_plan(engine: Engine, prompts: tuple[Prompt, ...], settings: Settings) -> Plan:
+    """Time a few tokens of the target, which the engine must hold, and divide the budget.
+
+    Raises BudgetTooSmall when the shortest useful answers do not fit.
+    """
+    started = time.perf_counter()
+    tokens = engine.tokenize(prompts[0].messages)
+    probe = engine.answer(tokens, settings.sampling, PROBE_TOKENS)
+    load_s = time.perf_counter() - started - probe.decode_s
+    token_s = probe.decode_s / max(1, probe.tokens - 1)
+    return divide(settings, len(prompts), token_s, prompt_s=probe.prefill_s, load_s=load_s)
+
+
+def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt_s: float, load_s: float) -> Plan:
+    """The plan for a target that needs ``token_s`` a token and ``prompt_s`` a prompt.
+
+    Answers are shortened, down to GOOD_TOKENS, before there are fewer than GOOD_PROMPTS of them: prompts differ more
+    from each other than the end of an answer from its middle.
+    """
+    share_s = settings.budget_s * TRANSCRIPT_SHARE
+    least = min(MIN_PROMPTS, available_prompts)
+    longest = int((share_s / least - prompt_s) / token_s)
+    shortest = min(MIN_TOKENS, settings.max_tokens)
+    if longest < shortest:
+        needed_s = least * (prompt_s + shortest * token_s) / TRANSCRIPT_SHARE + load_s
+        raise BudgetTooSmall(
+            f"A budget of {settings.budget_s:.0f} s is too small for this target on this machine.",
+            why=f"It makes {1 / token_s:.1f} tokens a second; {least} answers of {shortest} tokens are the least that "
+            "says anything about acceptance.",
+            fix=f"Give at least --budget {needed_s / 60 + 0.5:.0f}m.",
+        )
+    wanted = int((share_s / min(GOOD_PROMPTS, available_prompts) - prompt_s) / token_s)
+    max_tokens = min(settings.max_tokens, longest, max(wanted, GOOD_TOKENS))
+    answer_s = prompt_s + max_tokens * token_s
+    prompts = max(least, min(MAX_PROMPTS, available_prompts, int(share_s / answer_s)))
+    return Plan(prompts, max_tokens, min(TRIAL_PROMPTS, prompts), token_s)

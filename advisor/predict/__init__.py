@@ -1,0 +1,1 @@
+"""Predict: acceptance and cost, measured apart, become a speedup with an interval."""

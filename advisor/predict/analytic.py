@@ -1,0 +1,119 @@
+"""The analytic speedup of a config: counts of decodes from the replayed answers, prices from the measured curves.
+
+    speedup = sum over answers of (tokens * t(1)) / sum over answers of (c * d(1) + t(n + 1) + d(n + 1), every step)
+
+This is the exact finite form of tokens per step * t(1) / E[T_step] for the walked answers; no acceptance rate is
+assumed constant or independent (compare Leviathan et al. 2023, arXiv 2211.17192, eq. 1).
+Uncertainty: answers are drawn again with replacement (bootstrap over prompts), curves over their rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from advisor.acceptance.walk import Walk, Walker, pooled
+from advisor.cost.curves import ratios
+from advisor.cost.step_law import StepLaw
+from advisor.types import Config, CostCurve, Trace
+
+Floats = npt.NDArray[np.float64]
+
+REPLICATES = 200
+
+
+@dataclass(frozen=True)
+class Analytic:
+    """One config's prediction before any speculative run.
+
+    ``walks`` and ``by_prompt`` (speedups) have one entry an answer, ``walk`` is their sum. ``log_draws`` are bootstrap
+    draws of log(speedup), shape (REPLICATES,); draw r of two configs uses the same answers and target rounds, so
+    their difference is a paired one. ``draft_cost`` is d(1) / t(1).
+    """
+
+    config: Config
+    walks: tuple[Walk, ...]
+    walk: Walk
+    speedup: float
+    by_prompt: tuple[float, ...]
+    log_draws: Floats
+    draft_cost: float
+
+    @property
+    def log_sd(self) -> float:
+        return float(np.std(self.log_draws))
+
+    @property
+    def acceptance_rate(self) -> float:
+        return acceptance_rate(self.walk)
+
+
+def acceptance_rate(walk: Walk) -> float:
+    """accepted / drafted, 0 where nothing was drafted."""
+    return walk.accepted / walk.drafted if walk.drafted else 0.0
+
+
+class AnalyticModel:
+    """Predictions for every config of one draft. ``traces`` and the curves are those of this draft and its target."""
+
+    def __init__(
+        self,
+        draft: str,
+        traces: Sequence[Trace],
+        target_curve: CostCurve,
+        draft_curve: CostCurve,
+        law: StepLaw,
+        *,
+        k_max: int,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        self._draft, self._traces, self._law, self._max_tokens = draft, traces, law, max_tokens
+        self._b_max = k_max + 1
+        rng = np.random.default_rng(seed)
+        # Drawn in this order so that models of several drafts share answers and target rounds draw by draw.
+        self._weights = rng.multinomial(len(traces), np.full(len(traces), 1 / len(traces)), size=REPLICATES)
+        self._target = _Price(target_curve, self._b_max, rng)
+        self._drafting = _Price(draft_curve, self._b_max, rng)
+        self._walkers: dict[float, list[Walker]] = {}
+
+    def predict(self, config: Config) -> Analytic:
+        walks = self.walks(config)
+        counts = [self._law.counts(walk.draft_calls, walk.verified, self._b_max) for walk in walks]
+        target = np.vstack([count for count, _ in counts])
+        draft = np.vstack([count for _, count in counts])
+        tokens = np.array([walk.tokens for walk in walks], float)
+        seconds = target @ self._target.middle + draft @ self._drafting.middle
+        again = np.einsum("rp,pb,rb->r", self._weights, target, self._target.drawn)
+        again += np.einsum("rp,pb,rb->r", self._weights, draft, self._drafting.drawn)
+        drawn = (self._weights @ tokens) / again
+        return Analytic(
+            config=config,
+            walks=tuple(walks),
+            walk=pooled(walks),
+            speedup=float(tokens.sum() / seconds.sum()),
+            by_prompt=tuple((tokens / seconds).tolist()),
+            log_draws=np.log(drawn),
+            draft_cost=float(self._drafting.middle[1]),
+        )
+
+    def walks(self, config: Config) -> list[Walk]:
+        """One walk an answer."""
+        if config.p_min not in self._walkers:
+            self._walkers[config.p_min] = [Walker(trace, config.p_min) for trace in self._traces]
+        return [
+            walker.walk(config.k, config.n_min, max_tokens=self._max_tokens) for walker in self._walkers[config.p_min]
+        ]
+
+
+class _Price:
+    """A curve in target passes: ``middle``, shape (b_max + 1,), and bootstrap ``drawn``, (REPLICATES, b_max + 1)."""
+
+    def __init__(self, curve: CostCurve, b_max: int, rng: np.random.Generator) -> None:
+        table = ratios(curve, b_max)
+        self.middle: Floats = np.median(table, axis=0)
+        picks = rng.integers(0, len(table), size=(REPLICATES, len(table)))
+        self.drawn: Floats = np.median(table[picks], axis=1)

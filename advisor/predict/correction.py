@@ -1,0 +1,76 @@
+"""What real runs teach: a Gaussian process on log(measured / analytic), so that each run corrects its neighbours.
+
+With no run the correction is 0 with the replay rung's own error as its spread. With a few it moves towards what was
+seen, most for configs like the ones that ran. The kernel is fixed, not fitted: with under a dozen runs a fitted one
+would chase noise. Its scales are the errors seen when replay predictions were compared with real runs (see
+docs/decisions/0003-correction.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from advisor.predict.analytic import Analytic
+from advisor.types import Trial
+
+Floats = npt.NDArray[np.float64]
+
+SHARED_SD = 0.025  # an error common to every config of this target on this host
+OWN_SD = 0.025  # an error that differs between drafts, k and p_min
+FLOOR_NOISE_SD = 0.01  # two runs of one config never agree better than this
+LENGTH_SCALES = (1.0, 0.7, 0.3, 0.3)  # of the features below
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One real run beside its baseline: log(measured / analytic over the same prompts) and its standard error."""
+
+    features: tuple[float, ...]
+    log_ratio: float
+    noise_sd: float
+
+
+def features(analytic: Analytic) -> tuple[float, ...]:
+    """Where a config stands: log draft cost, log k, acceptance rate, p_min."""
+    config = analytic.config
+    return (float(np.log(analytic.draft_cost)), float(np.log(config.k)), analytic.acceptance_rate, config.p_min)
+
+
+def observe(analytic: Analytic, trial: Trial) -> Observation:
+    """Compare a trial with its prediction, prompt by prompt: the same prompts on both sides."""
+    measured = np.array(
+        [
+            (base.decode_s / max(1, base.tokens - 1)) / (run.decode_s / max(1, run.tokens - 1))
+            for base, run in zip(trial.baselines, trial.runs, strict=True)
+        ]
+    )
+    expected = np.array([analytic.by_prompt[i] for i in trial.prompts])
+    weights = np.array([max(1, run.tokens - 1) for run in trial.runs], float)
+    weights /= weights.sum()
+    logs = np.log(measured / expected)
+    middle = float(weights @ logs)
+    spread = float(np.sqrt(weights @ (logs - middle) ** 2)) if len(logs) > 1 else 0.05
+    return Observation(features(analytic), middle, float(np.hypot(FLOOR_NOISE_SD, spread / np.sqrt(len(logs)))))
+
+
+class Correction:
+    """Posterior of the log correction given observations."""
+
+    def __init__(self, observations: Sequence[Observation]) -> None:
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
+        kernel = ConstantKernel(SHARED_SD**2) + ConstantKernel(OWN_SD**2) * RBF(LENGTH_SCALES)
+        noise = np.array([o.noise_sd**2 for o in observations]) if observations else 1e-10
+        self._process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)
+        if observations:
+            self._process.fit([o.features for o in observations], [o.log_ratio for o in observations])
+
+    def at(self, points: Sequence[tuple[float, ...]]) -> tuple[Floats, Floats]:
+        """Mean, shape (points,), and covariance, shape (points, points), of the log correction."""
+        mean, covariance = self._process.predict(np.array(points), return_cov=True)
+        return np.asarray(mean), np.asarray(covariance)

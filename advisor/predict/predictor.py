@@ -1,0 +1,139 @@
+"""Every config of every surviving draft, predicted; each real run corrects the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from advisor.acceptance.replay import P_MIN_GRID
+from advisor.acceptance.walk import pooled
+from advisor.cost.step_law import StepLaw
+from advisor.predict.analytic import Analytic, AnalyticModel, acceptance_rate
+from advisor.predict.correction import Correction, features, observe
+from advisor.types import Config, CostCurve, Estimate, Trace, Trial
+
+Floats = npt.NDArray[np.float64]
+
+Z_80 = 1.2816  # half-width of an 80 % interval in standard deviations
+
+
+def k_grid(k_max: int) -> tuple[int, ...]:
+    """Every draft length up to 8, then every second: near the optimum the curve is flat, kernels switch below 9."""
+    return tuple(k for k in range(1, k_max + 1) if k <= 8 or k % 2 == 0 or k == k_max)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is believed of all configs together: the mean of log(speedup), shape (configs,), bootstrap draws around
+    it, shape (configs, replicates), and the covariance of the correction, shape (configs, configs)."""
+
+    configs: tuple[Config, ...]
+    log_mean: Floats
+    log_draws: Floats
+    correction_covariance: Floats
+    measured: frozenset[Config]
+
+    def log_sd(self) -> Floats:
+        """Standard deviation of log(speedup), shape (configs,)."""
+        return np.asarray(np.sqrt(np.diag(self.correction_covariance).clip(0) + self.log_draws.var(axis=1)))
+
+    def log_sd_of_difference(self, index: int) -> Floats:
+        """Standard deviation of log(speedup of each) - log(speedup of config ``index``), shape (configs,)."""
+        variance = np.diag(self.correction_covariance)
+        correction = variance + variance[index] - 2 * self.correction_covariance[index]
+        paired = (self.log_draws - self.log_draws[index]).var(axis=1)
+        return np.asarray(np.sqrt(correction.clip(0) + paired))
+
+
+class Predictor:
+    """``curves`` and ``traces`` are keyed by the draft's content hash; a draft needs both."""
+
+    def __init__(
+        self,
+        traces: Mapping[str, Sequence[Trace]],
+        target_curve: CostCurve,
+        draft_curves: Mapping[str, CostCurve],
+        law: StepLaw,
+        *,
+        k_max: int,
+        max_tokens: int,
+        seed: int = 0,
+    ) -> None:
+        self.analytics: dict[Config, Analytic] = {}
+        self._categories: tuple[str, ...] = ()
+        for draft, curve in draft_curves.items():
+            self._categories = tuple(trace.category for trace in traces[draft])
+            model = AnalyticModel(
+                draft, traces[draft], target_curve, curve, law, k_max=k_max, max_tokens=max_tokens, seed=seed
+            )
+            for k in k_grid(k_max):
+                for p_min in P_MIN_GRID:
+                    config = Config(draft, k, p_min)
+                    self.analytics[config] = model.predict(config)
+
+    def forget(self, draft: str) -> None:
+        """Drop a draft whose engine failed."""
+        self.analytics = {config: a for config, a in self.analytics.items() if config.draft != draft}
+
+    def believe(self, trials: Iterable[Trial]) -> Belief:
+        """The belief after these real runs. Raises ValueError when no config is left."""
+        measured = {trial.config: trial for trial in trials if trial.config in self.analytics and trial.runs}
+        correction = Correction([observe(self.analytics[config], trial) for config, trial in measured.items()])
+        analytics = tuple(self.analytics.values())
+        mean, covariance = correction.at([features(analytic) for analytic in analytics])
+        return Belief(
+            configs=tuple(self.analytics),
+            log_mean=np.log([analytic.speedup for analytic in analytics]) + mean,
+            log_draws=np.vstack([analytic.log_draws for analytic in analytics]),
+            correction_covariance=covariance,
+            measured=frozenset(measured),
+        )
+
+    def estimates(self, trials: Iterable[Trial], baseline_tps: float) -> list[Estimate]:
+        """One estimate a config, in no particular order."""
+        if not self.analytics:
+            return []
+        belief = self.believe(trials)
+        beliefs = zip(belief.configs, belief.log_mean.tolist(), belief.log_sd().tolist(), strict=True)
+        return [
+            self._estimate(self.analytics[config], log_mean, log_sd, config in belief.measured, baseline_tps)
+            for config, log_mean, log_sd in beliefs
+        ]
+
+    def _estimate(
+        self, analytic: Analytic, log_mean: float, log_sd: float, is_measured: bool, baseline_tps: float
+    ) -> Estimate:
+        speedup, half_width = float(np.exp(log_mean)), float(np.exp(Z_80 * log_sd))
+        factor = speedup / analytic.speedup
+        walk = analytic.walk
+        return Estimate(
+            config=analytic.config,
+            acceptance_rate=analytic.acceptance_rate,
+            tokens_per_step=walk.tokens / walk.steps if walk.steps else 1.0,
+            speedup=speedup,
+            speedup_low=speedup / half_width,
+            speedup_high=speedup * half_width,
+            tokens_per_second=baseline_tps * speedup,
+            evidence="measured" if is_measured else "replay",
+            analytic_speedup=analytic.speedup,
+            acceptance_by_category=self._by_category(
+                lambda chosen: acceptance_rate(pooled([analytic.walks[i] for i in chosen]))
+            ),
+            speedup_by_category=self._by_category(
+                lambda chosen: factor * _harmonic_mean([analytic.by_prompt[i] for i in chosen])
+            ),
+        )
+
+    def _by_category(self, of: Callable[[list[int]], float]) -> dict[str, float]:
+        groups: dict[str, list[int]] = {}
+        for index, category in enumerate(self._categories):
+            groups.setdefault(category, []).append(index)
+        return {category: of(chosen) for category, chosen in groups.items()}
+
+
+def _harmonic_mean(speedups: Sequence[float]) -> float:
+    """The speedup of answers of equal length, one after the other: times add up, rates do not."""
+    return len(speedups) / sum(1 / speedup for speedup in speedups)

@@ -1,0 +1,203 @@
+"""Which drafts can run beside a target on this machine: -> Candidate | Rejected.
+
+Cheapest questions first: is it a draft at all, could it ever help, does the pair fit in memory, do the vocabularies
+agree. Memory is priced per placement, best first: both models on one GPU; the draft on the GPU and as many of the
+target's layers as fit; both in RAM. A model spread over several GPUs is not considered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from advisor.errors import FileProblem, NothingFits
+from advisor.memory import ALL_LAYERS, NOTHING, SplitUse, offloadable_layers, split_use
+from advisor.tokenizer import incompatibility
+from advisor.types import Candidate, Device, DeviceMemory, Host, MemoryUse, Model, Placement, Rejected
+
+GIB = 1 << 30
+CPU = "CPU"
+
+# Left free on every device: for what the estimate misses (the driver, the server's prompt cache, the compute buffer's
+# error of a few per cent) and for the rest of the machine.
+MARGIN_FRACTION = 0.05
+MARGIN_MINIMUM_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Option:
+    """One placement with its price on every device it touches."""
+
+    placement: Placement
+    memory: tuple[DeviceMemory, ...]
+
+    @property
+    def fits(self) -> bool:
+        return all(device.fits for device in self.memory)
+
+
+def prune(
+    target: Model, drafts: Sequence[Model], host: Host, context: int, *, k_max: int
+) -> tuple[list[Candidate], list[Rejected]]:
+    """Sort drafts, in their order, into those that can run beside the target and those that cannot, with the reason."""
+    candidates: list[Candidate] = []
+    rejected: list[Rejected] = []
+    for draft in drafts:
+        verdict = judge(target, draft, host, context, k_max=k_max)
+        if isinstance(verdict, Candidate):
+            candidates.append(verdict)
+        else:
+            rejected.append(verdict)
+    return candidates, rejected
+
+
+def judge(target: Model, draft: Model, host: Host, context: int, *, k_max: int) -> Candidate | Rejected:
+    """One draft. Reads the draft's token texts only when everything else is in order."""
+    unsuitable = _unsuitable(target, draft)
+    if unsuitable:
+        return unsuitable
+    option = best_option(target, draft, host, context, k_max=k_max)
+    if not option.fits:
+        return Rejected(draft.name, draft.quant, "memory", shortage(option))
+    try:
+        difference = incompatibility(target, draft)
+    except FileProblem as error:
+        return Rejected(draft.name, draft.quant, "unreadable", f"{error.what} {error.why}".strip())
+    if difference:
+        return Rejected(draft.name, draft.quant, "tokenizer", difference)
+    return Candidate(draft, option.placement, option.memory)
+
+
+def _unsuitable(target: Model, draft: Model) -> Rejected | None:
+    """What needs neither memory nor token texts."""
+    if draft.draft_only:
+        detail = f"it is a {draft.draft_only} file, a part of another model that cannot draft by itself"
+        return Rejected(draft.name, draft.quant, "not-a-draft", detail)
+    if draft.content_hash == target.content_hash:
+        return Rejected(draft.name, draft.quant, "same-as-target", "it is the target itself")
+    if draft.active_weights_bytes >= target.active_weights_bytes:
+        detail = (
+            f"it reads {_gib(draft.active_weights_bytes)} GiB for a token, the target "
+            f"{_gib(target.active_weights_bytes)} GiB: drafting would cost more than it can save"
+        )
+        return Rejected(draft.name, draft.quant, "slower-than-target", detail)
+    return None
+
+
+def fits_alone(target: Model, host: Host, context: int) -> Placement:
+    """Where the target runs without a draft. NothingFits, with the numbers, when nowhere."""
+    option = best_option(target, None, host, context, k_max=0)
+    if option.fits:
+        return option.placement
+    raise NothingFits(
+        f"The target {target.label} does not fit into this machine at a context of {context}.",
+        why=f"It {shortage(option)}.",
+        fix="Take a smaller quantization or a shorter context, or close programs that hold memory.",
+    )
+
+
+def best_option(target: Model, draft: Model | None, host: Host, context: int, *, k_max: int) -> Option:
+    """The first placement that fits; when none does, the one that lacks least. ``draft`` None: the target alone."""
+    tried: list[Option] = []
+    for option in _options(target, draft, host, context, k_max):
+        if option.fits:
+            return option
+        tried.append(option)
+    return min(tried, key=_lack_bytes)
+
+
+def _options(target: Model, draft: Model | None, host: Host, context: int, k_max: int) -> Iterator[Option]:
+    pricing = _Pricing(target, draft, host, context, k_max + 1)
+    gpus = graphics_devices(host)
+    for gpu in gpus:
+        yield pricing.offloaded(gpu, ALL_LAYERS)
+    for gpu in gpus:
+        if not gpu.unified:  # in shared memory a layer costs the same on either side
+            yield from pricing.partly_offloaded(gpu)
+    yield pricing.in_ram()
+
+
+def graphics_devices(host: Host) -> tuple[Device, ...]:
+    """GPUs by free memory, most first. Integrated ones count only where there is no other, as in llama.cpp."""
+    usable = [device for device in host.devices if device.memory_total_bytes > 0]
+    discrete = [device for device in usable if device.kind == "gpu"]
+    chosen = discrete or [device for device in usable if device.kind == "igpu"]
+    return tuple(sorted(chosen, key=lambda device: -device.memory_free_bytes))
+
+
+@dataclass(frozen=True)
+class _Pricing:
+    target: Model
+    draft: Model | None
+    host: Host
+    context: int
+    outputs: int
+
+    def in_ram(self) -> Option:
+        return Option(Placement(0, 0, CPU), (self._ram(self._target(0).host, self._draft(0).host),))
+
+    def offloaded(self, gpu: Device, target_layers: int) -> Option:
+        """The draft wholly on the GPU, the target with this many layers."""
+        target, draft = self._target(target_layers), self._draft(ALL_LAYERS)
+        placement = Placement(target_layers, ALL_LAYERS if self.draft else 0, gpu.name)
+        if gpu.unified:
+            free = min(gpu.memory_free_bytes, self.host.ram_available_bytes)
+            return Option(placement, (_priced(gpu.name, target.together, draft.together, free),))
+        on_device = _priced(gpu.name, target.device, draft.device, gpu.memory_free_bytes)
+        return Option(placement, (on_device, self._ram(target.host, draft.host)))
+
+    def partly_offloaded(self, gpu: Device) -> Iterator[Option]:
+        """The most layers that fit the GPU, none when not even one does. More layers never take less there."""
+        fewest, most = 0, offloadable_layers(self.target) - 1
+        while fewest < most:
+            middle = (fewest + most + 1) // 2
+            if self.offloaded(gpu, middle).memory[0].fits:
+                fewest = middle
+            else:
+                most = middle - 1
+        if fewest:
+            yield self.offloaded(gpu, fewest)
+
+    def _target(self, layers: int) -> SplitUse:
+        return split_use(self.target, self.context, gpu_layers=layers, outputs=self.outputs, role="target")
+
+    def _draft(self, layers: int) -> SplitUse:
+        if self.draft is None:
+            return SplitUse(NOTHING, NOTHING)
+        return split_use(self.draft, self.context, gpu_layers=layers, outputs=1, role="draft")
+
+    def _ram(self, target: MemoryUse, draft: MemoryUse) -> DeviceMemory:
+        return _priced(CPU, target, draft, self.host.ram_available_bytes)
+
+
+def _priced(device: str, target: MemoryUse, draft: MemoryUse, free_bytes: int) -> DeviceMemory:
+    return DeviceMemory(device, target, draft, free_bytes, margin_bytes(free_bytes))
+
+
+def margin_bytes(free_bytes: int) -> int:
+    return max(MARGIN_MINIMUM_BYTES, round(MARGIN_FRACTION * free_bytes))
+
+
+def _lack_bytes(option: Option) -> int:
+    return sum(max(0, one.needed_bytes + one.margin_bytes - one.available_bytes) for one in option.memory)
+
+
+def shortage(option: Option) -> str:
+    """In words and numbers, what the devices that are too small lack."""
+    return "; ".join(_shortage_on(device) for device in option.memory if not device.fits)
+
+
+def _shortage_on(device: DeviceMemory) -> str:
+    weights = device.target.weights_bytes + device.draft.weights_bytes
+    cache = device.target.kv_bytes + device.draft.kv_bytes
+    buffers = device.needed_bytes - weights - cache
+    return (
+        f"needs {_gib(device.needed_bytes)} GiB (weights {_gib(weights)}, KV {_gib(cache)}, buffers {_gib(buffers)}) "
+        f"+ margin {_gib(device.margin_bytes)} GiB; {_gib(device.available_bytes)} GiB are free on {device.device}"
+    )
+
+
+def _gib(size_bytes: int) -> str:
+    """Gibibytes with one decimal, two below 1 so that small models do not read as nothing."""
+    size = size_bytes / GIB
+    return f"{size:.1f}" if size >= 1 else f"{size:.2f}"

@@ -1,0 +1,237 @@
+"""A recommendation for people, on a terminal or in a pipe.
+
+Everything is printed as Text objects, never as markup: names come from files of unknown origin. Colour only repeats
+what the words say, so the report reads the same without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from advisor.printable import visible
+from advisor.report.rows import Row, row_of, rows
+from advisor.report.wording import bandwidth, counted, duration, interval, percent, sampling, size
+from advisor.types import Device, Estimate, Host, Recommendation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+_LABEL_WIDTH = 11
+_TABLE_MIN_COLUMNS = 92  # below this the candidate table would break numbers; a list is printed instead
+
+
+def render(rec: Recommendation, *, console: Console, command: str, show_all: bool = False) -> None:
+    """Print the report. ``command`` is the llama-server command line, already quoted for the shell."""
+    render_host(rec.host, console=console)
+    _print_context(console, rec)
+    _print_candidates(console, rec, show_all)
+    _print_rejected(console, rec)
+    _print_categories(console, rec)
+    _print_measurement(console, rec)
+    _print_verdict(console, rec)
+    _print_command(console, rec, command)
+
+
+def render_host(host: Host, *, console: Console) -> None:
+    memory = f"{size(host.ram_total_bytes)} RAM, {size(host.ram_available_bytes)} available"
+    cores = f"{host.cores_usable} of {host.cores_physical} cores usable"
+    _print_field(console, "Host", f"{host.cpu}, {cores}, {memory}")
+    _print_field(console, "", f"{host.os}; {' '.join(host.isa) or 'no instruction set extensions known'}")
+    for device in host.devices:
+        if device.kind != "cpu":
+            _print_field(console, "", _device(device))
+    if speeds := _bandwidths(host):
+        _print_field(console, "", speeds)
+    for note in host.notes:
+        _print_field(console, "Note", note)
+
+
+def _device(device: Device) -> str:
+    shared = ", shared with the RAM" if device.unified else ""
+    total, free = size(device.memory_total_bytes), size(device.memory_free_bytes)
+    return f"{device.name}: {device.description} ({device.kind}), {total}, {free} free{shared}"
+
+
+def _bandwidths(host: Host) -> str:
+    parts = []
+    if host.read_bandwidth_bytes_per_s is not None:
+        parts.append(f"reads at least {bandwidth(host.read_bandwidth_bytes_per_s)}")
+    if host.decode_bandwidth_bytes_per_s is not None:
+        parts.append(f"a decode reached {bandwidth(host.decode_bandwidth_bytes_per_s)}")
+    return "Memory " + ", ".join(parts) if parts else ""
+
+
+def _print_context(console: Console, rec: Recommendation) -> None:
+    target, notes = rec.target, rec.measurement
+    build = f" (llama.cpp b{rec.build.llama_cpp_build})" if rec.build.llama_cpp_build else ""
+    _print_field(console, "Engine", f"{rec.build.engine} {rec.build.version}{build}")
+    layers = counted(target.layers, "layer")
+    _print_field(
+        console,
+        "Target",
+        f"{target.label}, {target.architecture}, {layers}, {size(target.weights_bytes)}, "
+        f"context {counted(rec.settings.context, 'token')}",
+    )
+    answered = f"{counted(notes.prompts, 'prompt')}, {counted(notes.answer_tokens, 'answer token')}"
+    _print_field(console, "Workload", f"{rec.workload}: {answered}, {sampling(rec.settings.sampling)}")
+    _print_field(console, "Baseline", f"{rec.baseline.tokens_per_second:.1f} tok/s ({rec.baseline.evidence})")
+
+
+def _print_candidates(console: Console, rec: Recommendation, show_all: bool) -> None:
+    shown = rows(rec, show_all=show_all)
+    if not shown:
+        _print_heading(console, "Candidates", "none could be estimated")
+        return
+    remark = "all that were estimated" if show_all else "the best setting of each draft; --all lists every one"
+    _print_heading(console, "Candidates", f"{remark}; speedup with its 80 % interval")
+    pick = rec.best if rec.verdict == "speculate" else None
+    if console.width >= _TABLE_MIN_COLUMNS:
+        console.print(_candidate_table(shown, pick))
+    else:
+        for row in shown:
+            _print_item(console, _row_sentence(row), marked=row.estimate == pick)
+
+
+def _candidate_table(shown: Iterable[Row], pick: Estimate | None) -> Table:
+    table = _table()
+    table.add_column("", width=1)
+    table.add_column("draft", overflow="fold", ratio=1)
+    table.add_column("quant", overflow="fold", max_width=8)
+    for heading in ("k", "p_min", "memory", "accept.", "tok/step", "speedup", "tok/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("evidence", no_wrap=True)
+    for row in shown:
+        estimate, marked = row.estimate, row.estimate == pick
+        cells = (
+            ">" if marked else "",
+            row.draft.name,
+            row.draft.quant,
+            str(estimate.config.k),
+            f"{estimate.config.p_min:g}",
+            size(row.candidate.memory_bytes),
+            percent(estimate.acceptance_rate),
+            f"{estimate.tokens_per_step:.2f}",
+            interval(estimate),
+            f"{estimate.tokens_per_second:.1f}",
+            estimate.evidence,
+        )
+        table.add_row(*(_text(cell) for cell in cells), style="bold" if marked else None)
+    return table
+
+
+def _row_sentence(row: Row) -> str:
+    estimate = row.estimate
+    return (
+        f"{row.draft.label}, k {estimate.config.k}, p_min {estimate.config.p_min:g}: {interval(estimate)}, "
+        f"{estimate.tokens_per_second:.1f} tok/s, {percent(estimate.acceptance_rate)} accepted, "
+        f"{estimate.tokens_per_step:.2f} tokens per step, {size(row.candidate.memory_bytes)}, {estimate.evidence}"
+    )
+
+
+def _print_rejected(console: Console, rec: Recommendation) -> None:
+    if rec.rejected:
+        _print_heading(console, "Rejected", "")
+    for rejected in rec.rejected:
+        label = f"{rejected.draft} {rejected.quant}".strip()
+        _print_item(console, f"{label} ({rejected.reason}): {rejected.detail}")
+
+
+def _print_categories(console: Console, rec: Recommendation) -> None:
+    if rec.best is None or not rec.best.acceptance_by_category:
+        return
+    whose = "of the pick" if rec.verdict == "speculate" else "of the best that was found"
+    _print_heading(console, "By category", whose)
+    table = _table()
+    table.add_column("category", overflow="fold", max_width=40)
+    table.add_column("accepted", justify="right")
+    table.add_column("speedup", justify="right")
+    for category, acceptance in rec.best.acceptance_by_category.items():
+        speedup = rec.best.speedup_by_category.get(category)
+        shown = f"{speedup:.2f}x" if speedup is not None else "n/a"
+        table.add_row(_text(category), _text(percent(acceptance)), _text(shown))
+    console.print(table)
+
+
+def _print_measurement(console: Console, rec: Recommendation) -> None:
+    notes = rec.measurement
+    console.print()
+    origin = "from stored measurements, nothing was run" if notes.from_store else "measured now"
+    runs = counted(notes.trials, "speculative trial")
+    _print_field(console, "Measured", f"{origin}; {runs} in {duration(notes.elapsed_s)}")
+    _print_field(console, "", f"the target's own speed drifted by {100 * notes.anchor_drift:.1f} % meanwhile")
+    _print_field(console, "", f"stopped because: {notes.stop_reason}")
+    if notes.repack_off:
+        _print_field(console, "", "measured with --no-repack: the repacked kernels crash on this machine")
+    for note in notes.notes:
+        _print_field(console, "Note", note)
+
+
+def _print_verdict(console: Console, rec: Recommendation) -> None:
+    console.print()
+    style = "bold green" if rec.verdict == "speculate" else "bold yellow"
+    _print_field(console, "Verdict", rec.sentence, style)
+    if (trade := _runner_up(rec)) is not None:
+        _print_field(console, "Runner-up", trade)
+
+
+def _runner_up(rec: Recommendation) -> str | None:
+    """The runner-up and what it gives up, or gains, against the pick."""
+    if rec.verdict != "speculate" or rec.best is None or rec.runner_up is None:
+        return None
+    pick, other = row_of(rec, rec.best), row_of(rec, rec.runner_up)
+    if pick is None or other is None:
+        return None
+    slower = 1 - rec.runner_up.tokens_per_second / rec.best.tokens_per_second
+    speed = f"{abs(slower):.1%} {'slower' if slower >= 0 else 'faster, but less certain'}".replace("%", " %")
+    more = other.candidate.memory_bytes - pick.candidate.memory_bytes
+    memory = f"{size(abs(more))} {'more' if more > 0 else 'less'} memory" if more else "the same memory"
+    config = rec.runner_up.config
+    setting = f"{other.draft.label} with k = {config.k}, p_min = {config.p_min:g}"
+    return f"{setting}: {interval(rec.runner_up)}; {speed}, {memory}"
+
+
+def _print_command(console: Console, rec: Recommendation, command: str) -> None:
+    what = "as recommended" if rec.verdict == "speculate" else "the target alone"
+    _print_heading(console, "Command", f"llama-server, {what}")
+    # Not wrapped, so that it can be copied; its control characters were taken out when it was quoted.
+    console.print(_text(command, keep_newlines=True), soft_wrap=True)
+
+
+def _print_field(console: Console, label: str, value: str, style: str = "") -> None:
+    from rich.table import Table
+
+    grid = Table.grid(padding=0)
+    grid.add_column(width=_LABEL_WIDTH)
+    grid.add_column(overflow="fold", ratio=1)
+    grid.add_row(_text(label, "bold"), _text(value, style))
+    console.print(grid)
+
+
+def _print_heading(console: Console, title: str, remark: str) -> None:
+    from rich.text import Text
+
+    console.print()
+    console.print(Text.assemble((title, "bold"), f" ({remark})" if remark else ""))
+
+
+def _print_item(console: Console, sentence: str, *, marked: bool = False) -> None:
+    from rich.padding import Padding
+
+    lead = "> " if marked else "- "
+    console.print(Padding(_text(lead + sentence, "bold" if marked else ""), (0, 0, 0, 2)))
+
+
+def _table() -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False, collapse_padding=True)
+
+
+def _text(content: str, style: str = "", *, keep_newlines: bool = False) -> Text:
+    from rich.text import Text
+
+    return Text(visible(content, keep_newlines=keep_newlines), style=style, overflow="fold")

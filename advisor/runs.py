@@ -1,0 +1,89 @@
+"""Real runs: one prompt answered by target and draft together, right beside the same prompt by the target alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from advisor.engines.base import Engine, LoadOptions
+from advisor.errors import EngineRefusal
+from advisor.store import Store
+from advisor.types import Candidate, Config, Model, Run, Sampling, Transcript
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A baseline run and a speculative run, interleaved."""
+
+    baseline: Run
+    run: Run
+
+
+class RunMeasurer:
+    """Measures (config, prompt) pairs and keeps them. The engine must hold the target.
+
+    Which of the two runs comes first alternates from prompt to prompt, so that a steady drift cancels.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        target: Model,
+        candidates: Sequence[Candidate],
+        transcripts: Sequence[Transcript],
+        sampling: Sampling,
+        *,
+        host: str,
+        context: int,
+        threads: int,
+        max_tokens: int,
+    ) -> None:
+        self._engine, self._store, self._target = engine, store, target
+        self._candidates = {candidate.draft.content_hash: candidate for candidate in candidates}
+        self._transcripts, self._sampling = transcripts, sampling
+        self._host, self._context, self._threads, self._max_tokens = host, context, threads, max_tokens
+
+    def __call__(self, config: Config, prompt: int) -> tuple[Run, Run]:
+        """(baseline, speculative run). Raises EngineError; EngineRefusal when speculation silently did not happen."""
+        transcript = self._transcripts[prompt]
+        key = self._key(config, transcript)
+        pair = self._store.get("run", key, Pair)
+        if pair is None:
+            started = time.perf_counter()
+            pair = self._measure(config, transcript, run_first=prompt % 2 == 1)
+            self._store.put("run", key, pair, wall_s=time.perf_counter() - started)
+        return pair.baseline, pair.run
+
+    def _measure(self, config: Config, transcript: Transcript, *, run_first: bool) -> Pair:
+        candidate = self._candidates[config.draft]
+        options = LoadOptions(self._context, self._threads, candidate.placement.draft_gpu_layers)
+        self._engine.open("draft", candidate.draft, options)
+        if run_first:
+            run = self._speculate(config, transcript)
+            return Pair(self._answer(transcript), run)
+        baseline = self._answer(transcript)
+        return Pair(baseline, self._speculate(config, transcript))
+
+    def _answer(self, transcript: Transcript) -> Run:
+        return self._engine.answer(transcript.prompt_tokens, self._sampling, self._max_tokens)
+
+    def _speculate(self, config: Config, transcript: Transcript) -> Run:
+        run = self._engine.speculate(transcript.prompt_tokens, config, self._sampling, self._max_tokens)
+        if run.tokens < 2 or (run.drafted == 0 and config.p_min == 0 and run.tokens > 2):
+            raise EngineRefusal("The engine ran without speculating: no token was drafted.")
+        return run
+
+    def _key(self, config: Config, transcript: Transcript) -> dict[str, object]:
+        return {
+            "host": self._host,
+            "build": self._engine.build.key,
+            "repack_off": self._engine.repack_off,
+            "target": self._target.content_hash,
+            "config": vars(config),
+            "prompt": list(transcript.prompt_tokens),
+            "sampling": vars(self._sampling),
+            "threads": self._threads,
+            "max_tokens": self._max_tokens,
+        }

@@ -1,0 +1,233 @@
+"""Search: short real speculative runs, chosen by expected improvement, kept by Optuna.
+
+Optuna holds the trials (a journal file survives kill -9), and its WilcoxonPruner stops a loser after a few prompts.
+Which config to run next comes from the predictor's belief, through a sampler of our own: with acceptance replayed and
+costs measured there is far more to know about a config than past objective values tell a generic sampler.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from advisor.acceptance.replay import P_MIN_GRID
+from advisor.errors import EngineError
+from advisor.predict.predictor import Belief, Predictor
+from advisor.progress import Progress
+from advisor.types import Config, Run, Trial
+
+if TYPE_CHECKING:
+    import optuna
+
+Floats = npt.NDArray[np.float64]
+
+WORTH_A_RUN = 0.003  # stop when no run is expected to raise the answer's speedup by more than 0.3 %
+CANNOT_WIN_SDS = 2.5  # a config this many standard deviations below 1.0 is not run: it loses
+MAX_TRIALS = 24
+NO_DRAFT = "none"
+
+STOPPED_SETTLED = "more runs cannot change the answer"
+STOPPED_HOPELESS = "no pairing can reach the speed of the target alone"
+STOPPED_BUDGET = "the budget is spent"
+STOPPED_MAX_TRIALS = f"{MAX_TRIALS} configurations have been run"
+STOPPED_EMPTY = "no draft is left to run"
+
+RunPrompt = Callable[[Config, int], tuple[Run, Run]]
+"""(config, prompt index) -> (baseline run, speculative run), measured one right after the other."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    trials: tuple[Trial, ...]
+    stop_reason: str
+    failed: Mapping[str, EngineError]
+
+
+def search(
+    predictor: Predictor,
+    run_prompt: RunPrompt,
+    *,
+    journal: Path,
+    study_name: str,
+    drafts: Sequence[str],
+    k_max: int,
+    prompts: int,
+    trial_s: float,
+    time_left_s: Callable[[], float],
+    progress: Progress,
+    on_trial: Callable[[Trial], None] = lambda _trial: None,
+) -> SearchResult:
+    """Run configs until the answer is settled or the budget is spent.
+
+    ``trial_s`` is what one trial is expected to take; a trial that does not fit in ``time_left_s()`` is not begun.
+    A study of the same name goes on where it stopped. ``on_trial`` sees every trial as it ends, so that an interrupt
+    loses none. A draft whose engine fails is dropped and named in ``failed``.
+    """
+    study = _open_study(journal, study_name)
+    space = _space(drafts, k_max)
+    _add_baseline(study, space, prompts)
+    progress.stage("run the best pairings", 0)
+    trials = _resume(study, predictor, run_prompt, prompts)
+    for trial in trials:
+        on_trial(trial)
+    failed: dict[str, EngineError] = {}
+    while True:
+        if not predictor.analytics:
+            return SearchResult(tuple(trials), STOPPED_EMPTY, failed)
+        config, reason = next_config(predictor.believe(trials))
+        if config is None:
+            return SearchResult(tuple(trials), reason, failed)
+        if len(trials) >= MAX_TRIALS:
+            return SearchResult(tuple(trials), STOPPED_MAX_TRIALS, failed)
+        if time_left_s() < trial_s:
+            return SearchResult(tuple(trials), STOPPED_BUDGET, failed)
+        study.enqueue_trial({"draft": config.draft, "k": config.k, "p_min": config.p_min})
+        try:
+            trials.append(_run_trial(study, space, run_prompt, prompts))
+            on_trial(trials[-1])
+            progress.step(f"k={config.k} p_min={config.p_min:g}")
+        except EngineError as error:
+            failed[config.draft] = error
+            predictor.forget(config.draft)
+            progress.note(f"A draft is left out after its engine failed: {error.what}")
+
+
+def next_config(belief: Belief) -> tuple[Config | None, str]:
+    """The config most worth a real run, or None and why no run is worth its time."""
+    sd = belief.log_sd()
+    if not belief.measured:
+        best = int(np.argmax(belief.log_mean - sd))
+        if np.all(belief.log_mean + CANNOT_WIN_SDS * sd < 0):
+            return None, STOPPED_HOPELESS
+        return belief.configs[best], ""
+    measured = np.array([config in belief.measured for config in belief.configs])
+    leader = int(np.argmax(np.where(measured, belief.log_mean, -np.inf)))
+    gain = expected_improvement(belief.log_mean - belief.log_mean[leader], belief.log_sd_of_difference(leader))
+    gain[measured | (belief.log_mean + CANNOT_WIN_SDS * sd < 0)] = 0.0
+    choice = int(np.argmax(gain))
+    if gain[choice] < WORTH_A_RUN:
+        return None, STOPPED_SETTLED
+    return belief.configs[choice], ""
+
+
+def expected_improvement(log_gain: Floats, sd: Floats) -> Floats:
+    """E[max(0, x)], x normal with mean ``log_gain`` and deviation ``sd`` (Jones et al. 1998, EGO, eq. 15)."""
+    spread = np.maximum(sd, 1e-12)
+    z = log_gain / spread
+    below = np.vectorize(NormalDist().cdf, otypes=[float])(z)
+    return np.asarray(log_gain * below + spread * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+
+
+def _run_trial(study: optuna.Study, space: dict[str, Any], run_prompt: RunPrompt, prompts: int) -> Trial:
+    import optuna
+
+    asked = study.ask(space)
+    config = _config(asked.params)
+    pairs: list[tuple[Run, Run]] = []
+    pruned = False
+    try:
+        for index in range(prompts):
+            pairs.append(run_prompt(config, index))
+            asked.report(speedup_of(pairs[-1:]), step=index)
+            pruned = index + 1 < prompts and asked.should_prune()
+            if pruned:
+                break
+    except BaseException:
+        study.tell(asked, state=optuna.trial.TrialState.FAIL)
+        raise
+    state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
+    study.tell(asked, None if pruned else speedup_of(pairs), state=state)
+    return _trial(config, pairs, pruned)
+
+
+def speedup_of(pairs: Sequence[tuple[Run, Run]]) -> float:
+    """Pooled: seconds a token of the baselines over seconds a token of the speculative runs."""
+    base_s = sum(base.decode_s for base, _ in pairs) / sum(base.tokens - 1 for base, _ in pairs)
+    run_s = sum(run.decode_s for _, run in pairs) / sum(run.tokens - 1 for _, run in pairs)
+    return base_s / run_s
+
+
+def _trial(config: Config, pairs: Sequence[tuple[Run, Run]], pruned: bool) -> Trial:
+    return Trial(
+        config,
+        prompts=tuple(range(len(pairs))),
+        runs=tuple(run for _, run in pairs),
+        baselines=tuple(base for base, _ in pairs),
+        pruned=pruned,
+    )
+
+
+def _open_study(journal: Path, name: str) -> optuna.Study:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    # The open lock works where symbolic links need a privilege (Windows).
+    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        pruner = optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=3)
+    return optuna.create_study(
+        study_name=name,
+        storage=storage,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: every trial is enqueued whole
+        pruner=pruner,
+    )
+
+
+def _space(drafts: Sequence[str], k_max: int) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    return {
+        "draft": CategoricalDistribution((NO_DRAFT, *sorted(drafts))),
+        "k": IntDistribution(0, k_max),
+        "p_min": CategoricalDistribution(P_MIN_GRID),
+    }
+
+
+def _add_baseline(study: optuna.Study, space: dict[str, Any], prompts: int) -> None:
+    """The target alone is a competitor: speedup 1 on every prompt, by definition."""
+    import optuna
+
+    if study.get_trials(deepcopy=False):
+        return
+    study.add_trial(
+        optuna.create_trial(
+            params={"draft": NO_DRAFT, "k": 0, "p_min": 0.0},
+            distributions=space,
+            value=1.0,
+            intermediate_values=dict.fromkeys(range(prompts), 1.0),
+        )
+    )
+
+
+def _resume(study: optuna.Study, predictor: Predictor, run_prompt: RunPrompt, prompts: int) -> list[Trial]:
+    """The finished trials of an earlier session; their runs come back from the store through ``run_prompt``."""
+    import optuna
+
+    finished = []
+    for old in study.get_trials(deepcopy=False):
+        if old.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING):
+            study.tell(old.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+        done = old.state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        if not done or old.params["draft"] == NO_DRAFT or _config(old.params) not in predictor.analytics:
+            continue
+        config = _config(old.params)
+        pairs = [run_prompt(config, index) for index in sorted(old.intermediate_values) if index < prompts]
+        finished.append(_trial(config, pairs, old.state == optuna.trial.TrialState.PRUNED))
+    return finished
+
+
+def _config(params: Mapping[str, Any]) -> Config:
+    return Config(params["draft"], params["k"], params["p_min"])

@@ -1,0 +1,326 @@
+"""One question on its way through the stages: what has been found out so far, and the engine that finds out more.
+
+The order of the stages is ``pipeline.py``'s to know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from advisor.acceptance.replay import replay_all
+from advisor.acceptance.transcripts import spread, write_transcripts
+from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
+from advisor.cost.step_law import step_law
+from advisor.engines import StartEngine
+from advisor.engines.base import LoadOptions, Role
+from advisor.errors import EngineError
+from advisor.host import with_decode_bandwidth
+from advisor.plan import CURVE_SHARE, Plan, make_plan
+from advisor.predict.predictor import Predictor
+from advisor.progress import Progress
+from advisor.recommend import answer
+from advisor.runs import RunMeasurer
+from advisor.search import search
+from advisor.store import Store, data_dir
+from advisor.types import (
+    Baseline,
+    Candidate,
+    CostCurve,
+    Host,
+    MeasurementNotes,
+    Model,
+    Recommendation,
+    Rejected,
+    Settings,
+    Trace,
+    Transcript,
+    Trial,
+    Workload,
+)
+
+INTERRUPTED = "interrupted"
+VISITS = 2  # a shared machine changes within minutes: every curve is seen at more than one time
+ROUNDS_PER_VISIT: dict[Role, int] = {"target": 4, "draft": 3}
+
+
+@dataclass(frozen=True)
+class Question:
+    host: Host
+    target: Model
+    workload: Workload
+    settings: Settings
+    fresh: bool = False
+
+
+class Study:
+    """Each stage adds what the next one needs. A stage finds in the store what an earlier call has measured."""
+
+    def __init__(
+        self,
+        question: Question,
+        candidates: list[Candidate],
+        rejected: list[Rejected],
+        store: Store,
+        start_engine: StartEngine,
+        progress: Progress,
+    ) -> None:
+        self._question, self._settings = question, question.settings
+        self._host, self._target = question.host, question.target
+        self._candidates, self._rejected = list(candidates), list(rejected)
+        self._store, self._start_engine, self._progress = store, start_engine, progress
+        self._started = time.monotonic()
+        self._threads = self._settings.threads or self._host.cores_usable
+        self._engine = start_engine(True, self._remember_remedy)
+        self._remedy_name = f"repack-off/{self._host.fingerprint}/{self._engine.build.key}"
+        if store.recall(self._remedy_name):
+            self._engine = start_engine(False, self._remember_remedy)
+        self._name = self._study_name()
+        self._spent_before_s = 0.0 if question.fresh else float(store.recall(f"spent/{self._name}") or 0)
+        if question.fresh:
+            store.ignore_earlier()
+        self._plan: Plan
+        self._transcripts: tuple[Transcript, ...] = ()
+        self._traces: dict[str, tuple[Trace, ...]] = {}
+        self._target_visits: list[CostCurve] = []
+        self._draft_visits: dict[str, list[CostCurve]] = {}
+        self._predictor: Predictor | None = None
+        self._trials: list[Trial] = []
+        self._stop_reason = ""
+
+    @property
+    def can_conclude(self) -> bool:
+        return self._predictor is not None
+
+    def plan_measurements(self) -> None:
+        """Decide how many answers of which length the budget allows."""
+        self._progress.stage("load the target", 0)
+        self._hold_target(self._settings.context)
+        key: dict[str, object] = {"study": self._name, "budget_s": self._settings.budget_s}
+        plan = self._store.get("plan", key, Plan)
+        if plan is None:
+            started = time.perf_counter()
+            plan = make_plan(self._engine, spread(self._question.workload.prompts), self._settings)
+            self._store.put("plan", key, plan, wall_s=time.perf_counter() - started)
+        self._plan = plan
+
+    def write_transcripts(self) -> None:
+        self._transcripts = write_transcripts(
+            self._engine,
+            self._store,
+            self._target,
+            spread(self._question.workload.prompts)[: self._plan.prompts],
+            self._settings.sampling,
+            context=self._settings.context,
+            max_tokens=self._plan.max_tokens,
+            progress=self._progress,
+        )
+        longest = (
+            max(len(t.prompt_tokens) for t in self._transcripts) + self._plan.max_tokens + self._settings.k_max + 8
+        )
+        self._run_context = min(self._settings.context, -(-longest // 256) * 256)
+
+    def replay_drafts(self) -> None:
+        """Acceptance of every draft for every k, n_min and p_min. The target is not needed, so its memory is freed."""
+        self._traces, failures = replay_all(
+            lambda: self._start_engine(not self._engine.repack_off, self._remember_remedy),
+            self._store,
+            self._target,
+            self._candidates,
+            self._transcripts,
+            build_key=self._engine.build.key,
+            context=self._run_context,
+            k_max=self._settings.k_max,
+            cores=self._threads,
+            progress=self._progress,
+        )
+        self._reject(failures)
+
+    def measure_curves(self) -> None:
+        """Cost: t(b) of the target alone and d(b) of each draft beside it, in two visits spread over time.
+
+        The second visit is for drafts that can still win.
+        """
+        self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
+        for visit in range(VISITS):
+            self._engine.close("draft")
+            self._hold_target(self._run_context)
+            self._target_visits.append(self._curve("target", {"target": self._target}, visit))
+            failures: dict[str, EngineError] = {}
+            for candidate in self._contenders() if visit else self._candidates:
+                draft = candidate.draft
+                options = LoadOptions(self._run_context, self._threads, candidate.placement.draft_gpu_layers)
+                self._engine.open("draft", draft, options)
+                try:
+                    curve = self._curve("draft", {"target": self._target, "draft": draft}, visit)
+                    self._draft_visits.setdefault(draft.content_hash, []).append(curve)
+                except EngineError as error:
+                    failures[draft.content_hash] = error
+                self._progress.step(draft.label)
+            self._reject(failures)
+
+    def predict(self) -> None:
+        self._predictor = self._predict()
+
+    def run_the_best(self) -> None:
+        """Short real runs of the best few, each beside its own baseline."""
+        assert self._predictor is not None
+        prompts = min(self._plan.trial_prompts, len(self._transcripts))
+        measurer = RunMeasurer(
+            self._engine,
+            self._store,
+            self._target,
+            self._candidates,
+            self._transcripts,
+            self._settings.sampling,
+            host=self._host.fingerprint,
+            context=self._run_context,
+            threads=self._threads,
+            max_tokens=self._plan.max_tokens,
+        )
+        result = search(
+            self._predictor,
+            measurer,
+            journal=data_dir() / "studies.journal",
+            study_name=self._name,
+            drafts=sorted(candidate.draft.content_hash for candidate in self._candidates),
+            k_max=self._settings.k_max,
+            prompts=prompts,
+            trial_s=2 * prompts * self._plan.max_tokens * self._plan.token_s,
+            time_left_s=self._time_left_s,
+            progress=self._progress,
+            on_trial=self._trials.append,
+        )
+        self._stop_reason = result.stop_reason
+        self._reject(result.failed)
+
+    def conclude(self, stop_reason: str = "") -> Recommendation:
+        """The recommendation from whatever has been measured."""
+        assert self._predictor is not None
+        elapsed_s = time.monotonic() - self._started
+        if self._engine.used:
+            self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
+        baseline = self._baseline()
+        found = answer(self._predictor.estimates(self._trials, baseline.tokens_per_second), self._candidates)
+        return Recommendation(
+            host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
+            build=self._engine.build,
+            target=self._target,
+            settings=self._settings,
+            workload=self._question.workload.name,
+            categories=tuple(dict.fromkeys(t.category for t in self._transcripts)),
+            baseline=baseline,
+            candidates=tuple(self._candidates),
+            estimates=found.ranked,
+            rejected=tuple(self._rejected),
+            verdict=found.verdict,
+            sentence=found.sentence,
+            best=found.best,
+            runner_up=found.runner_up,
+            traces=self._traces,
+            target_curve=merged(self._target_visits),
+            draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
+            trials=tuple(self._trials),
+            measurement=MeasurementNotes(
+                prompts=len(self._transcripts),
+                answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),
+                trials=len(self._trials),
+                anchor_drift=drift(
+                    [*self._target_visits, *(one for visits in self._draft_visits.values() for one in visits)]
+                ),
+                stop_reason=stop_reason or self._stop_reason,
+                elapsed_s=elapsed_s,
+                from_store=not self._engine.used,
+                repack_off=self._engine.repack_off,
+            ),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def shutdown(self) -> None:
+        self._engine.shutdown()
+
+    def _predict(self) -> Predictor:
+        kept = {candidate.draft.content_hash for candidate in self._candidates}
+        return Predictor(
+            self._traces,
+            merged(self._target_visits),
+            {draft: merged(visits) for draft, visits in self._draft_visits.items() if draft in kept},
+            step_law(self._engine.build),
+            k_max=self._settings.k_max,
+            max_tokens=self._plan.max_tokens,
+        )
+
+    def _contenders(self) -> list[Candidate]:
+        """Drafts whose upper end reaches the lower end of the best."""
+        estimates = self._predict().estimates([], 1.0)
+        floor = max((estimate.speedup_low for estimate in estimates), default=0.0)
+        able = {estimate.config.draft for estimate in estimates if estimate.speedup_high >= floor}
+        return [candidate for candidate in self._candidates if candidate.draft.content_hash in able]
+
+    def _curve(self, role: Role, models: dict[Role, Model], visit: int) -> CostCurve:
+        """One visit to a curve. Half of the curves' share of the budget is the target's, which every draft leans on."""
+        depth = typical_depth(self._transcripts)
+        b_max = self._settings.k_max + 1
+        share_s = self._settings.budget_s * CURVE_SHARE / 2 / VISITS
+        coarse = 3 * b_max * self._plan.token_s > share_s
+        return measure_curve(
+            self._engine,
+            self._store,
+            models,
+            role,
+            host=self._host.fingerprint,
+            threads=self._threads,
+            points=curve_points(b_max, coarse=coarse),
+            depth=depth,
+            text=text_for_timing(self._transcripts, depth + b_max),
+            sampling=self._settings.sampling,
+            rounds=ROUNDS_PER_VISIT[role],
+            budget_s=share_s if role == "target" else share_s / len(self._candidates),
+            visit=visit,
+        )
+
+    def _hold_target(self, context: int) -> None:
+        layers = self._candidates[0].placement.target_gpu_layers if self._candidates else 0
+        self._engine.open("target", self._target, LoadOptions(context, self._threads, layers))
+
+    def _remember_remedy(self) -> None:
+        self._store.remember(self._remedy_name, "1")
+        self._progress.note("This host needs the repack remedy: models run without extra buffer types (--no-repack).")
+
+    def _reject(self, failures: Mapping[str, EngineError]) -> None:
+        """A draft whose engine failed leaves the race and keeps its reason."""
+        for candidate in list(self._candidates):
+            error = failures.get(candidate.draft.content_hash)
+            if error is not None:
+                self._candidates.remove(candidate)
+                detail = f"{error.what} {error.why}".strip()
+                self._rejected.append(Rejected(candidate.draft.name, candidate.draft.quant, "engine", detail))
+
+    def _baseline(self) -> Baseline:
+        runs = [run for trial in self._trials for run in trial.baselines]
+        if runs:
+            token_s = sum(run.decode_s for run in runs) / sum(run.tokens - 1 for run in runs)
+            return Baseline(1 / token_s, token_s, "measured")
+        token_s = statistics.median(merged(self._target_visits).anchor_s)
+        return Baseline(1 / token_s, token_s, "replay")
+
+    def _time_left_s(self) -> float:
+        return self._settings.budget_s - self._spent_before_s - (time.monotonic() - self._started)
+
+    def _study_name(self) -> str:
+        """The same question has the same name: its budget may grow, its files may be renamed."""
+        settings = self._settings
+        facts = (
+            self._host.fingerprint,
+            self._engine.build.key,
+            self._target.content_hash,
+            sorted(candidate.draft.content_hash for candidate in self._candidates),
+            self._question.workload.content_hash,
+            (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._threads),
+        )
+        name = "study-" + hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        return f"{name}-{time.time_ns()}" if self._question.fresh else name

@@ -1,0 +1,1 @@
+"""What tests and demonstrations need: real small models without a download."""

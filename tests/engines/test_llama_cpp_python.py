@@ -1,0 +1,159 @@
+"""The real engine in its real worker process, on real small models."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from advisor.acceptance.walk import pooled, walk
+from advisor.engines.base import LoadOptions, RolloutOptions
+from advisor.engines.llama_cpp_python import LlamaCppPython
+from advisor.engines.process import WorkerProcess
+from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
+from advisor.gguf import read_model
+from advisor.testing.zoo import Recipe, build
+from advisor.types import Config, Message, Model, Sampling, Transcript
+from advisor.workload import builtin
+
+ROLLOUT = RolloutOptions(p_min=0.4, length=8, chains=8)
+MAX_TOKENS = 48
+
+
+@pytest.fixture(scope="module")
+def target() -> Model:
+    return read_model(build(Recipe(30, "F16")))
+
+
+@pytest.fixture(scope="module")
+def draft() -> Model:
+    return read_model(build(Recipe(27, "Q8_0")))
+
+
+@pytest.fixture
+def engine(target: Model, draft: Model) -> Iterator[LlamaCppPython]:
+    engine = LlamaCppPython()
+    engine.open("target", target, LoadOptions(context=512, threads=2))
+    engine.open("draft", draft, LoadOptions(context=512, threads=2, sequences=ROLLOUT.chains + 1))
+    yield engine
+    engine.shutdown()
+
+
+def transcripts_of(engine: LlamaCppPython, sampling: Sampling, count: int) -> list[Transcript]:
+    written = []
+    for prompt in builtin().prompts[:count]:
+        tokens = engine.tokenize(prompt.messages)
+        run = engine.answer(tokens, sampling, MAX_TOKENS)
+        text, ended = engine.text(run.answer_tokens)
+        written.append(Transcript(prompt.category, tokens, run.answer_tokens, ended, text))
+    return written
+
+
+def test_the_chat_template_wraps_the_message(engine):
+    text, _ = engine.text(engine.tokenize([Message("user", "Say hello.")]))
+    assert text.startswith("<|im_start|>")
+    assert "Say hello." in text
+    assert text.rstrip().endswith("<|im_start|>assistant")
+
+
+def test_greedy_answers_repeat_and_seeds_decide_sampled_ones(engine):
+    prompt = engine.tokenize([Message("user", "Name three animals.")])
+    assert engine.answer(prompt, Sampling(), 24).answer_tokens == engine.answer(prompt, Sampling(), 24).answer_tokens
+    hot = [engine.answer(prompt, Sampling(temperature=1.0, seed=seed), 24).answer_tokens for seed in (1, 1, 2)]
+    assert hot[0] == hot[1] != hot[2]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_replay_says_what_the_real_loop_does(engine, temperature):
+    sampling = Sampling(temperature=temperature)
+    transcripts = transcripts_of(engine, sampling, 4)
+    traces = [engine.score(transcript, ROLLOUT) for transcript in transcripts]
+    for config in (Config("", 2), Config("", 8), Config("", 8, p_min=0.6)):
+        predicted = pooled([walk(trace, config, max_tokens=MAX_TOKENS) for trace in traces])
+        runs = [engine.speculate(t.prompt_tokens, config, sampling, MAX_TOKENS) for t in transcripts]
+        same_text = sum(run.answer_tokens == t.answer_tokens for run, t in zip(runs, transcripts, strict=True))
+        assert same_text >= 3  # a near-tie may flip with the batch shape
+        assert predicted.accepted == pytest.approx(sum(run.accepted for run in runs), rel=0.1)
+        assert predicted.steps == pytest.approx(sum(run.steps for run in runs), rel=0.06)
+        assert predicted.drafted == pytest.approx(sum(run.drafted for run in runs), rel=0.12)
+
+
+def test_a_model_drafting_for_itself_is_always_right(engine, target):
+    engine.open("draft", target, LoadOptions(context=512, threads=2))
+    transcript = transcripts_of(engine, Sampling(), 1)[0]
+    run = engine.speculate(transcript.prompt_tokens, Config("", 4), Sampling(), MAX_TOKENS)
+    assert run.accepted >= 0.95 * run.drafted
+    assert sum(run.accepted_per_position) == run.accepted
+    assert run.steps + run.accepted + 1 == run.tokens or run.answer_tokens[-1] == transcript.answer_tokens[-1]
+
+
+def test_almost_all_time_of_the_loop_is_inside_llama_cpp(engine):
+    prompt = engine.tokenize([Message("user", "Write a short story about a lighthouse.")])
+    run = engine.speculate(prompt, Config("", 4, p_min=0.5), Sampling(), MAX_TOKENS)
+    assert run.native_s / run.decode_s > 0.95
+
+
+def test_timing_gives_a_round_of_positive_seconds_for_each_operation(engine):
+    operations = [("target", 1), ("draft", 1), ("target", 3), ("draft", 3)]
+    rounds = engine.time_decodes(operations, list(range(100, 200)), 40, Sampling(), rounds=2, budget_s=30)
+    assert len(rounds) == 2
+    assert all(len(one) == 4 and min(one) > 0 for one in rounds)
+
+
+def test_a_killed_worker_is_a_typed_error_and_the_next_question_is_answered(engine):
+    prompt = engine.tokenize([Message("user", "Hello.")])
+    os.kill(engine._worker.pid, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+    with pytest.raises(EngineCrash) as caught:
+        engine.answer(prompt, Sampling(), 4)
+    if os.name != "nt":
+        assert caught.value.signal_name == "SIGKILL"
+    assert engine.answer(prompt, Sampling(), 4).tokens > 0
+
+
+def test_a_file_llama_cpp_cannot_load_is_refused_with_its_own_words(tmp_path: Path, draft: Model):
+    import dataclasses
+
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(Path(draft.path).read_bytes()[:100_000])
+    engine = LlamaCppPython()
+    engine.open("draft", dataclasses.replace(draft, path=str(broken)), LoadOptions(context=256, threads=1))
+    with pytest.raises(EngineRefusal, match=r"could not load broken\.gguf"):
+        engine.score(Transcript("x", (1, 2), (3, 4), False), ROLLOUT)
+    engine.shutdown()
+
+
+def test_the_remedy_is_tried_once_found_and_told(draft: Model):
+    """A worker that dies on the first decode with extra buffers, as AMX hosts do, is survived without them."""
+    told: list[str] = []
+    engine = LlamaCppPython(
+        on_remedy=lambda: told.append("remedy"),
+        start_worker=lambda: WorkerProcess("tests.engines.crashing_worker"),
+    )
+    engine.open("draft", draft, LoadOptions(context=256, threads=1, sequences=2))
+    trace = engine.score(Transcript("x", (1, 2), (3, 4), False), RolloutOptions(2.0, 1, 1))
+    assert len(trace.proposal) == 2
+    assert engine.repack_off
+    assert told == ["remedy"]
+    engine.shutdown()
+
+
+def test_a_crash_that_the_remedy_does_not_cure_is_reported_with_its_signal(draft: Model, monkeypatch):
+    monkeypatch.setenv("CRASH_ALWAYS", "1")
+    engine = LlamaCppPython(start_worker=lambda: WorkerProcess("tests.engines.crashing_worker"))
+    engine.open("draft", draft, LoadOptions(context=256, threads=1))
+    with pytest.raises(EngineCrash) as caught:
+        engine.score(Transcript("x", (1, 2), (3, 4), False), ROLLOUT)
+    assert "the last words" in caught.value.log_tail
+    assert not engine.repack_off
+    engine.shutdown()
+
+
+def test_a_hanging_worker_is_stopped_at_its_time_limit(monkeypatch):
+    monkeypatch.setenv("HANG", "1")
+    worker = WorkerProcess("tests.engines.crashing_worker")
+    with pytest.raises(EngineTimeout):
+        worker.ask("open", {"role": "draft", "path": "x", "options": {}}, timeout_s=1.5)
+    assert worker._process.returncode is not None

@@ -1,0 +1,173 @@
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advisor.export.llama_server import command, shell
+from advisor.types import Placement, Recommendation, Settings
+from tests.builders import (
+    make_estimate,
+    make_gpu_host,
+    make_measurement,
+    make_model,
+    make_recommendation,
+)
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+
+
+def values(argv: list[str]) -> dict[str, str]:
+    """Flags with their values, for commands in which every flag has one."""
+    return dict(zip(argv[1::2], argv[2::2], strict=True))
+
+
+def placed(rec: Recommendation, placement: Placement) -> Recommendation:
+    candidates = tuple(dataclasses.replace(c, placement=placement) for c in rec.candidates)
+    return dataclasses.replace(rec, candidates=candidates)
+
+
+def test_the_recommended_pair() -> None:
+    argv = command(make_recommendation())
+    assert argv[0] == "llama-server"
+    assert values(argv) == {
+        "-m": "/models/Example-14B-Instruct-Q8_0.gguf",
+        "-md": "/models/Example-0.5B-Instruct-Q8_0.gguf",
+        "--spec-type": "draft-simple",
+        "--spec-draft-n-max": "4",
+        "--spec-draft-p-min": "0.5",
+        "-c": "4096",
+        "-np": "1",
+    }
+
+
+def test_n_min_only_when_set() -> None:
+    rec = make_recommendation()
+    best = make_estimate(rec.candidates[1].draft, k=8, n_min=2)
+    found = values(command(dataclasses.replace(rec, best=best)))
+    assert found["-md"] == rec.candidates[1].draft.path
+    assert found["--spec-draft-n-min"] == "2"
+    assert "--spec-draft-p-min" not in found
+
+
+def test_do_not_speculate_is_the_target_alone() -> None:
+    rec = make_recommendation("do-not-speculate")
+    rec = dataclasses.replace(rec, best=rec.estimates[0])
+    assert values(command(rec)) == {"-m": rec.target.path, "-c": "4096", "-np": "1"}
+
+
+def test_context_threads_and_the_repack_remedy() -> None:
+    rec = make_recommendation(settings=Settings(context=8192, threads=6), measurement=make_measurement(repack_off=True))
+    argv = command(rec)
+    assert argv.pop() == "--no-repack"
+    assert values(argv)["-c"] == "8192"
+    assert values(argv)["-t"] == "6"
+
+
+@pytest.mark.parametrize(
+    ("placement", "target_layers", "draft_layers"),
+    [(Placement(-1, -1, "CUDA0"), "all", "all"), (Placement(20, 0), "20", "0"), (Placement(0, 0), "0", "0")],
+)
+def test_offload_on_a_machine_with_a_gpu(placement: Placement, target_layers: str, draft_layers: str) -> None:
+    found = values(command(placed(make_recommendation(host=make_gpu_host()), placement)))
+    assert (found["-ngl"], found["-ngld"]) == (target_layers, draft_layers)
+
+
+def test_offload_of_the_baseline_names_no_draft() -> None:
+    rec = placed(make_recommendation("do-not-speculate", host=make_gpu_host()), Placement(-1, -1, "CUDA0"))
+    found = values(command(rec))
+    assert found["-ngl"] == "all"
+    assert "-ngld" not in found
+
+
+def test_flags_removed_from_llama_cpp_are_never_written() -> None:
+    removed = {"--draft", "--draft-n", "--draft-max", "--draft-min", "--draft-n-min", "-cd", "--ctx-size-draft"}
+    assert not removed & set(command(make_recommendation()))
+
+
+def test_one_flag_per_line_for_a_posix_shell() -> None:
+    assert shell(["llama-server", "-m", "a b.gguf", "-np", "1", "--no-repack"], windows=False) == (
+        "llama-server \\\n  -m 'a b.gguf' \\\n  -np 1 \\\n  --no-repack"
+    )
+
+
+AWKWARD = [
+    "plain.gguf",
+    "with space.gguf",
+    'it\'s "quoted".gguf',
+    "$HOME `id` $(id) \\ * ? ~ ! # & ; | < >",
+    "two\nlines\n",
+    "übung-模型-🦙.gguf",
+    "bell\x07 escape\x1b[2J tab\t return\r override\u202e",
+    "-starts-with-a-dash",
+    "",
+    "%PATH%",
+]
+
+
+def through_sh(argv: list[str], script: Path) -> list[str]:
+    """What a program receives that is started by the real shell."""
+    line = shell([sys.executable, str(script), *argv], windows=False)
+    environment = {**os.environ, "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=True, env=environment)
+    return done.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    script = tmp_path_factory.mktemp("echo dir") / "print arguments.py"
+    script.write_text(
+        "import os, sys\nfor arg in sys.argv[1:]:\n    sys.stdout.buffer.write(os.fsencode(arg) + b'\\0')\n"
+    )
+    return script
+
+
+@posix_only
+def test_awkward_names_reach_the_program_unchanged(echo: Path) -> None:
+    assert through_sh(AWKWARD, echo) == AWKWARD
+
+
+@posix_only
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")), max_size=20))
+def test_any_text_reaches_the_program_unchanged(echo: Path, argv: list[str]) -> None:
+    assert through_sh(argv, echo) == argv
+
+
+@posix_only
+def test_a_name_that_is_not_utf8_reaches_the_program_unchanged(echo: Path) -> None:
+    assert through_sh(["caf\udce9.gguf"], echo) == ["caf\udce9.gguf"]
+
+
+@posix_only
+def test_the_whole_command_survives_the_shell(echo: Path) -> None:
+    rec = make_recommendation(target=make_model(path="/my models/it's $5/target.gguf"))
+    argv = command(rec)
+    assert through_sh(argv, echo) == argv
+
+
+def test_the_text_itself_cannot_drive_a_terminal() -> None:
+    text = shell(["llama-server", "-m", "a\x1b[2J\x07\x9b\u202e.gguf"], windows=False)
+    assert text.isascii()
+    assert text.isprintable() or set(text) - set("\n") <= {chr(c) for c in range(32, 127)}
+
+
+@pytest.mark.parametrize(
+    ("arg", "quoted"),
+    [
+        (r"C:\models\a.gguf", r"C:\models\a.gguf"),
+        (r"C:\my models\a.gguf", r'"C:\my models\a.gguf"'),
+        ("a&b.gguf", '"a&b.gguf"'),
+        ("a,b", '"a,b"'),
+        ("it's.gguf", '"it\'s.gguf"'),
+        ("cost $5's.gguf", "'cost $5''s.gguf'"),
+        ("dir with space\\", '"dir with space\\\\"'),
+        ("", '""'),
+    ],
+)
+def test_one_line_for_windows(arg: str, quoted: str) -> None:
+    assert shell(["llama-server", "-m", arg], windows=True) == f"llama-server -m {quoted}"

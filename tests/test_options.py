@@ -1,0 +1,200 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advisor.errors import FileProblem, OptionError
+from advisor.options import draft_files, duration_s, settings, target_file
+
+GOOD: dict[str, Any] = {
+    "context": 4096,
+    "budget": "5m",
+    "temperature": 0.0,
+    "top_p": 0.95,
+    "seed": 1,
+    "max_tokens": 256,
+    "k_max": 16,
+    "threads": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("5m", 300),
+        ("1h", 3600),
+        ("45", 45),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("2min", 120),
+        (" 5 M ", 300),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration_s(text, option="--budget") == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "-5m", "5x", "m", "1m30h", "nan", "inf", "1e3", "9" * 400, "٣m "])
+def test_what_is_not_a_duration_names_the_option(text: str) -> None:
+    if text == "٣m ":
+        assert duration_s(text, option="--budget") == 180  # digits of any script are digits
+        return
+    with pytest.raises(OptionError, match="--budget"):
+        duration_s(text, option="--budget")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("context", 255),
+        ("context", 2**24 + 1),
+        ("max_tokens", 7),
+        ("max_tokens", 4096),
+        ("k_max", 0),
+        ("k_max", 65),
+        ("temperature", -0.1),
+        ("temperature", 5.1),
+        ("temperature", float("nan")),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("top_p", float("nan")),
+        ("seed", -1),
+        ("seed", 2**32 - 1),
+        ("threads", -1),
+        ("threads", 1025),
+        ("budget", "soon"),
+    ],
+)
+def test_a_value_out_of_range_names_its_option_and_what_to_do(option: str, value: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        settings(**{**GOOD, option: value})
+    assert "--" + option.replace("_", "-") in caught.value.what
+    assert caught.value.fix
+
+
+def test_values_arrive_in_the_settings() -> None:
+    made = settings(context=256, budget="90s", temperature=0.8, top_p=1.0, seed=7, max_tokens=8, k_max=64, threads=3)
+    assert (made.context, made.budget_s, made.max_tokens, made.k_max, made.threads) == (256, 90, 8, 64, 3)
+    assert (made.sampling.temperature, made.sampling.top_p, made.sampling.seed) == (0.8, 1.0, 7)
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"GGUF")
+    return path
+
+
+def names(files: tuple[Path, ...]) -> list[str]:
+    return [path.name for path in files]
+
+
+class TestTarget:
+    def test_a_file(self, tmp_path: Path) -> None:
+        file = touch(tmp_path / "model")
+        assert target_file(str(file)) == file
+
+    def test_home_is_understood(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        file = touch(tmp_path / "t.gguf")
+        assert target_file("~/t.gguf") == file
+
+    def test_a_catalogue_name_needs_a_file_for_now(self) -> None:
+        with pytest.raises(OptionError, match=r"--target.*'qwen2\.5-72b-q8'") as caught:
+            target_file("qwen2.5-72b-q8")
+        assert "for now" in caught.value.why
+
+    @pytest.mark.parametrize("text", ["qwen.gguf", "models/qwen", ".\\qwen", "~/qwen", "x" * 5000 + ".gguf"])
+    def test_a_missing_file(self, text: str) -> None:
+        with pytest.raises(FileProblem, match="does not exist"):
+            target_file(text)
+
+    def test_a_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(FileProblem, match="is a directory"):
+            target_file(str(tmp_path))
+
+    @pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="needs a file system of bytes")
+    def test_a_name_that_is_not_text(self, tmp_path: Path) -> None:
+        with pytest.raises(FileProblem, match="not valid text"):
+            target_file(str(touch(tmp_path / "caf\udce9.gguf")))
+
+
+class TestDrafts:
+    @pytest.fixture
+    def target(self, tmp_path: Path) -> Path:
+        return touch(tmp_path / "models" / "target.gguf")
+
+    @pytest.fixture
+    def notes(self) -> list[str]:
+        return []
+
+    def test_named_drafts_alone(self, target: Path, notes: list[str]) -> None:
+        touch(target.with_name("other.gguf"))
+        draft = touch(target.with_name("draft.gguf"))
+        assert draft_files([draft, draft], [], target, notes.append) == (draft,)
+
+    def test_without_any_option_the_folder_of_the_target(self, target: Path, notes: list[str]) -> None:
+        touch(target.with_name("b.GGUF"))
+        touch(target.with_name("a.gguf"))
+        touch(target.with_name("readme.md"))
+        assert names(draft_files([], [], target, notes.append)) == ["a.gguf", "b.GGUF"]
+        assert notes == []
+
+    def test_named_drafts_come_before_those_of_a_folder_and_none_comes_twice(
+        self, target: Path, notes: list[str]
+    ) -> None:
+        named = touch(target.with_name("z.gguf"))
+        touch(target.with_name("a.gguf"))
+        assert names(draft_files([named], [target.parent], target, notes.append)) == ["z.gguf", "a.gguf"]
+
+    def test_two_levels_of_folders_and_no_deeper(self, target: Path, notes: list[str]) -> None:
+        for inner in ("0.gguf", "one/1.gguf", "one/two/2.gguf", "one/two/three/3.gguf", ".hidden/4.gguf"):
+            touch(target.parent / inner)
+        assert names(draft_files([], [target.parent], target, notes.append)) == ["0.gguf", "1.gguf", "2.gguf"]
+
+    def test_a_split_model_is_one_model(self, target: Path, notes: list[str]) -> None:
+        for part in range(1, 4):
+            touch(target.with_name(f"big-{part:05d}-of-00003.gguf"))
+        assert names(draft_files([], [], target, notes.append)) == ["big-00001-of-00003.gguf"]
+
+    def test_no_part_of_a_split_target_is_its_own_draft(self, tmp_path: Path, notes: list[str]) -> None:
+        parts = [touch(tmp_path / f"big-{part:05d}-of-00002.gguf") for part in (1, 2)]
+        touch(tmp_path / "small.gguf")
+        for target in parts:
+            assert names(draft_files([], [], target, notes.append)) == ["small.gguf"]
+
+    def test_vision_projectors_are_skipped_with_a_note(self, target: Path, notes: list[str]) -> None:
+        touch(target.with_name("mmproj-model-f16.gguf"))
+        touch(target.with_name("a.gguf"))
+        assert names(draft_files([], [], target, notes.append)) == ["a.gguf"]
+        assert len(notes) == 1
+        assert "mmproj" in notes[0]
+
+    def test_an_empty_folder(self, target: Path, notes: list[str]) -> None:
+        with pytest.raises(FileProblem, match="no draft") as caught:
+            draft_files([], [], target, notes.append)
+        assert str(target.parent) in caught.value.why
+        assert "--draft-dir" in caught.value.fix
+
+    def test_a_folder_that_is_none(self, target: Path, notes: list[str]) -> None:
+        with pytest.raises(FileProblem, match=r"--draft-dir.*not a directory"):
+            draft_files([], [target], target, notes.append)
+        with pytest.raises(FileProblem, match=r"--draft-dir.*does not exist"):
+            draft_files([], [target.parent / "none"], target, notes.append)
+
+    def test_a_named_draft_that_is_missing_or_a_folder(self, target: Path, notes: list[str]) -> None:
+        with pytest.raises(FileProblem, match=r"--draft.*does not exist"):
+            draft_files([target.with_name("none.gguf")], [], target, notes.append)
+        with pytest.raises(FileProblem, match="is a directory") as caught:
+            draft_files([target.parent], [], target, notes.append)
+        assert "--draft-dir" in caught.value.fix
+
+    @pytest.mark.skipif(os.name == "nt", reason="making links needs a privilege there")
+    def test_links_to_one_file_count_once_and_loops_end(self, target: Path, notes: list[str]) -> None:
+        draft = touch(target.with_name("a.gguf"))
+        target.with_name("b.gguf").symlink_to(draft)
+        target.with_name("also-target.gguf").symlink_to(target)
+        (target.parent / "loop").symlink_to(target.parent)
+        assert names(draft_files([], [], target, notes.append)) == ["a.gguf"]

@@ -1,0 +1,270 @@
+"""The whole flow over the simulated engine, whose truth is known: does the advisor find it, keep it and say it?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from advisor import pipeline
+from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
+from advisor.errors import BudgetTooSmall, FileProblem, NothingFits, WorkloadError
+from advisor.pipeline import Interrupted, Request, recommend
+from advisor.progress import Silent
+from advisor.types import Config, Message, Model, Prompt, Recommendation, Settings, Workload, from_json, to_json
+from tests.builders import make_host, make_model
+
+GIB = 1024**3
+TARGET = make_model("Target-14B", "Q8_0", weights_bytes=14 * GIB)
+SMALL = make_model("Small-0.5B", "Q8_0", weights_bytes=GIB // 2)
+MIDDLE = make_model("Middle-1.5B", "Q4_0", weights_bytes=GIB)
+HUGE = make_model("Huge-13B", "Q8_0", weights_bytes=13 * GIB)
+
+# t(b): memory-bound up to 8 tokens, a kernel step after; one second of a 10 tokens a second target.
+TARGET_S = tuple(0.1 * (1 + 0.03 * (b - 1) + (0.8 if b > 8 else 0.0)) for b in range(1, 30))
+WORLD = World(
+    target_s=TARGET_S,
+    drafts={
+        SMALL.content_hash: SimulatedDraft(token_s=0.006, row_s=0.0005, match={"": 0.65}),
+        MIDDLE.content_hash: SimulatedDraft(token_s=0.012, row_s=0.0008, match={"": 0.85}),
+        HUGE.content_hash: SimulatedDraft(token_s=0.095, row_s=0.002, match={"": 0.97}),
+    },
+)
+WORKLOAD = Workload(
+    "test",
+    tuple(Prompt((Message("user", f"question {i}"),), ("code", "chat")[i % 2]) for i in range(12)),
+    content_hash="w1",
+)
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Model headers from records, a fixed machine, and no tokenizer files."""
+    by_path = {Path(model.path): model for model in (TARGET, SMALL, MIDDLE, HUGE)}
+    monkeypatch.setattr(pipeline, "read_model", lambda path: by_path[path])
+    monkeypatch.setattr(pipeline, "probe", lambda *, store_dir, fresh=False: make_host())
+    monkeypatch.setattr("advisor.prune.incompatibility", lambda target, draft: None)
+
+
+def ask(
+    world: World = WORLD,
+    drafts: tuple[Model, ...] = (SMALL, MIDDLE, HUGE),
+    engines: list[SimulatedEngine] | None = None,
+    make: Callable[[World], SimulatedEngine] = SimulatedEngine,
+    fresh: bool = False,
+    workload: Workload = WORKLOAD,
+    **settings,
+) -> Recommendation:
+    def start(extra_buffers, on_remedy):
+        engine = make(world)
+        if engines is not None:
+            engines.append(engine)
+        return engine
+
+    request = Request(
+        Path(TARGET.path),
+        tuple(Path(draft.path) for draft in drafts),
+        workload,
+        Settings(**{"budget_s": 3600, "max_tokens": 100, **settings}),
+        fresh,
+    )
+    return recommend(request, Silent(), start)
+
+
+def true_speedup(world: World, config: Config, max_tokens: int = 100) -> float:
+    """What the config really gives: every prompt run in the simulated engine, without noise."""
+    engine = SimulatedEngine(dataclasses.replace(world, noise=lambda _call: 1.0))
+    engine.open("draft", next(m for m in (SMALL, MIDDLE, HUGE) if m.content_hash == config.draft), None)
+    prompts = [engine.tokenize(prompt.messages) for prompt in WORKLOAD.prompts]
+    settings = Settings()
+    base = sum(engine.answer(prompt, settings.sampling, max_tokens).decode_s for prompt in prompts)
+    return base / sum(engine.speculate(prompt, config, settings.sampling, max_tokens).decode_s for prompt in prompts)
+
+
+def best_of_all(world: World, k_max: int = 16) -> float:
+    return max(
+        true_speedup(world, Config(draft, k, p_min))
+        for draft in world.drafts
+        for k in range(1, k_max + 1)
+        for p_min in (0.0, 0.6, 0.75)
+    )
+
+
+def test_the_pick_is_within_2_percent_of_the_best_there_is(models):
+    found = ask()
+    assert found.verdict == "speculate"
+    assert true_speedup(WORLD, found.best.config) >= 0.98 * best_of_all(WORLD)
+    assert found.best.speedup_low <= true_speedup(WORLD, found.best.config) <= found.best.speedup_high
+    assert found.runner_up.config.draft != found.best.config.draft
+
+
+def test_predictions_are_the_truth_when_nothing_is_noisy(models):
+    found = ask()
+    for estimate in found.estimates[::37]:
+        if estimate.config.p_min == 0:
+            assert estimate.analytic_speedup == pytest.approx(true_speedup(WORLD, estimate.config), rel=0.01)
+
+
+def test_it_says_no_when_nothing_helps_and_runs_nothing_for_it(models):
+    slow = dataclasses.replace(WORLD, target_s=tuple(0.1 * b for b in range(1, 30)))
+    engines: list[SimulatedEngine] = []
+    found = ask(slow, engines=engines)
+    assert found.verdict == "do-not-speculate"
+    assert found.best is None
+    assert found.trials == ()
+    assert found.measurement.stop_reason == "no pairing can reach the speed of the target alone"
+
+
+def test_a_second_identical_question_is_answered_from_the_store(models):
+    first = ask()
+    engines: list[SimulatedEngine] = []
+    second = ask(engines=engines)
+    assert second.measurement.from_store
+    assert not any(engine.used for engine in engines)
+    assert second.estimates == first.estimates
+    assert second.best == first.best
+
+
+def test_fresh_measures_again(models):
+    ask()
+    assert not ask(fresh=True).measurement.from_store
+
+
+def test_another_draft_reuses_what_was_measured_of_the_others(models):
+    ask(drafts=(SMALL,))
+    engines: list[SimulatedEngine] = []
+    found = ask(drafts=(SMALL, MIDDLE), engines=engines)
+    assert {candidate.draft.name for candidate in found.candidates} == {"Small-0.5B", "Middle-1.5B"}
+    assert true_speedup(WORLD, found.best.config) >= 0.98 * best_of_all(WORLD)
+
+
+class StopsAfter(SimulatedEngine):
+    """Ctrl-C during the n-th speculative run."""
+
+    limit = 2
+
+    def speculate(self, *arguments):
+        if self.runs == self.limit:
+            raise KeyboardInterrupt
+        return super().speculate(*arguments)
+
+
+def test_ctrl_c_gives_the_best_so_far_and_the_next_call_goes_on(models):
+    with pytest.raises(Interrupted) as stopped:
+        ask(make=StopsAfter)
+    assert stopped.value.recommendation.verdict == "speculate"
+    assert stopped.value.recommendation.measurement.stop_reason == "interrupted"
+    engines: list[SimulatedEngine] = []
+    found = ask(engines=engines)
+    whole: list[SimulatedEngine] = []
+    again = ask(engines=whole, fresh=True)
+    assert found.best.config == again.best.config
+    assert sum(e.runs for e in engines) == sum(e.runs for e in whole) - StopsAfter.limit
+
+
+def test_ctrl_c_before_anything_is_known_has_no_recommendation(models):
+    class StopsAtOnce(SimulatedEngine):
+        def answer(self, *arguments):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stopped:
+        ask(make=StopsAtOnce)
+    assert stopped.value.recommendation is None
+
+
+def test_a_draft_that_crashes_is_left_out_with_its_reason(models):
+    drafts = {**WORLD.drafts, MIDDLE.content_hash: dataclasses.replace(WORLD.drafts[MIDDLE.content_hash], crashes=True)}
+    found = ask(dataclasses.replace(WORLD, drafts=drafts))
+    assert found.verdict == "speculate"
+    assert "SIGSEGV" in next(r for r in found.rejected if r.draft == "Middle-1.5B").detail
+    assert all(candidate.draft.name != "Middle-1.5B" for candidate in found.candidates)
+
+
+def test_a_draft_that_crashes_only_in_real_runs_is_left_out_too(models):
+    class CrashesInRuns(SimulatedEngine):
+        def speculate(self, prompt, config, *rest):
+            if config.draft == MIDDLE.content_hash:
+                from advisor.errors import EngineCrash
+
+                raise EngineCrash("The engine process died (SIGABRT) during 'speculate'.", signal_name="SIGABRT")
+            return super().speculate(prompt, config, *rest)
+
+    found = ask(make=CrashesInRuns)
+    assert found.best.config.draft == SMALL.content_hash
+    assert [r.draft for r in found.rejected if r.reason == "engine"] == ["Middle-1.5B"]
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(lambda call: 1 + 0.0005 * call, id="drift"),
+        pytest.param(lambda call: 3.0 if call % 17 == 5 else 1.0, id="outliers"),
+        pytest.param(lambda call: 25.0 if call == 60 else 1.0, id="one stall"),
+        pytest.param(lambda call: 1 + 0.05 * ((call * 7919) % 13 - 6) / 6, id="jitter"),
+    ],
+)
+def test_noise_does_not_change_the_pick_much_and_the_interval_holds(models, noise):
+    found = ask(dataclasses.replace(WORLD, noise=noise))
+    truth = true_speedup(WORLD, found.best.config)
+    assert truth >= 0.95 * best_of_all(WORLD)
+    assert found.best.speedup_low * 0.97 <= truth <= found.best.speedup_high * 1.03
+
+
+def test_a_spent_budget_is_named_and_still_answers(models):
+    class Slow(SimulatedEngine):
+        pass
+
+    found = ask(budget_s=300)
+    assert found.measurement.stop_reason in ("the budget is spent", "more runs cannot change the answer")
+    assert found.measurement.prompts >= 4
+
+
+def test_a_budget_too_small_says_how_much_is_needed(models):
+    with pytest.raises(BudgetTooSmall, match="at least --budget"):
+        ask(budget_s=20)
+    with pytest.raises(BudgetTooSmall, match="too small for one run"):
+        ask(budget_s=1)
+
+
+def test_a_prompt_longer_than_the_context_names_its_number(models):
+    class Verbose(SimulatedEngine):
+        def tokenize(self, messages):
+            return tuple(range(10, 10 + 5000))
+
+    with pytest.raises(WorkloadError, match="Prompt 1 of the workload does not fit"):
+        ask(make=Verbose)
+
+
+def test_nothing_fits_names_every_draft(models, monkeypatch):
+    giant = make_model("Giant-30B-A3B", "Q8_0", weights_bytes=30 * GIB, active_weights_bytes=3 * GIB)
+    monkeypatch.setattr(pipeline, "read_model", lambda path: TARGET if path == Path(TARGET.path) else giant)
+    with pytest.raises(NothingFits, match=r"Giant-30B-A3B Q8_0: .*GiB"):
+        ask(drafts=(giant,))
+
+
+def test_a_draft_only_file_cannot_be_a_target(models, monkeypatch):
+    eagle = dataclasses.replace(TARGET, draft_only="EAGLE-3 head")
+    monkeypatch.setattr(pipeline, "read_model", lambda path: eagle)
+    with pytest.raises(FileProblem, match="EAGLE-3 head"):
+        ask()
+
+
+def test_an_unreadable_draft_is_rejected_and_the_rest_go_on(models, monkeypatch):
+    known = pipeline.read_model
+
+    def read(path: Path) -> Model:
+        if path == Path(SMALL.path):
+            raise FileProblem("small.gguf is truncated.", why="It ends at byte 12.")
+        return known(path)
+
+    monkeypatch.setattr(pipeline, "read_model", read)
+    found = ask()
+    assert any(r.reason == "unreadable" and "byte 12" in r.detail for r in found.rejected)
+    assert found.verdict == "speculate"
+
+
+def test_a_recommendation_survives_json(models):
+    found = ask()
+    assert from_json(Recommendation, to_json(found)) == found
