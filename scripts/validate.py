@@ -13,6 +13,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,17 @@ import numpy as np
 from advisor import pipeline
 from advisor.acceptance.transcripts import spread, write_transcripts
 from advisor.acceptance.walk import pooled, walk
-from advisor.cost.curves import curve_points, measure_curve, text_for_timing, typical_depth
+from advisor.cost.curves import curve_points, measure_curve, merged, text_for_timing, typical_depth
 from advisor.cost.step_law import CURRENT
 from advisor.engines.base import LoadOptions, Role, RolloutOptions
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.gguf import read_model
-from advisor.predict.analytic import AnalyticModel
+from advisor.predict.predictor import Predictor
 from advisor.progress import Silent
+from advisor.search import speedup_of
 from advisor.store import Store
 from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, Recipe, build, demo_models
-from advisor.types import Config, Model, Run, Sampling, Settings, Trace, Transcript
+from advisor.types import Config, CostCurve, Model, Run, Sampling, Settings, Trace, Transcript
 from advisor.workload import builtin
 
 THREADS = 2
@@ -84,53 +86,73 @@ _TOTALS: dict[str, list[tuple[int, int, int, int]]] = {}
 
 
 def check_speedup() -> None:
+    """Curves and runs are measured in the same minutes, pass by pass: what is tested is the prediction, not how much
+    the machine changed between the two."""
     target = read_model(build(DEMO_TARGET))
     drafts = [
         read_model(build(Recipe(layers, quant)))
-        for layers, quant in ((29, "Q8_0"), (29, "Q4_0"), (27, "Q4_K_M"), (24, "Q8_0"), (24, "Q4_0"), (30, "Q8_0"))
+        for layers, quant in ((29, "Q8_0"), (29, "Q4_0"), (27, "Q4_K_M"), (24, "Q8_0"), (30, "Q8_0"))
     ]
-    engine, sampling, max_tokens = LlamaCppPython(), Sampling(), 96
-    transcripts = _transcripts(engine, target, sampling, prompts=4, max_tokens=max_tokens)
-    depth = typical_depth(transcripts)
+    configs = [*(Config("", k) for k in KS), Config("", 8, p_min=0.75)]
+    engine, sampling, max_tokens, passes = LlamaCppPython(), Sampling(), 64, 4
+    transcripts = _transcripts(engine, target, sampling, prompts=passes, max_tokens=max_tokens)
+    traces = {draft.content_hash: _replay(engine, target, draft, transcripts) for draft in drafts}
+    curves: dict[tuple[Role, str], list[CostCurve]] = {}
+    pairs: dict[tuple[str, Config], list[tuple[Run, Run]]] = {}
+    for index, transcript in enumerate(transcripts):
+        for draft in drafts:
+            engine.open("draft", draft, LoadOptions(CONTEXT, THREADS))
+            for role in ROLES:
+                curves.setdefault((role, draft.content_hash), []).append(
+                    _curve(engine, {"target": target, "draft": draft}, role, transcripts)
+                )
+            for config in configs:
+                pair = _pair(engine, transcript, config, sampling, max_tokens, run_first=index % 2 == 1)
+                pairs.setdefault((draft.content_hash, config), []).append(pair)
+    predictor = Predictor(
+        traces,
+        merged([curve for (role, _), visits in curves.items() if role == "target" for curve in visits]),
+        {draft: merged(visits) for (role, draft), visits in curves.items() if role == "draft"},
+        CURRENT,
+        k_max=max(KS),
+        max_tokens=max_tokens,
+    )
     errors = []
     print(f"{'draft':34} {'k':>2} {'p_min':>5} {'predicted':>9} {'measured':>9} {'error':>7}")
     for draft in drafts:
-        traces = _replay(engine, target, draft, transcripts)
-        engine.open("target", target, LoadOptions(CONTEXT, THREADS))
-        curves = {
-            role: measure_curve(
-                engine,
-                Store.in_memory(),
-                {"target": target, "draft": draft},
-                role,
-                host="here",
-                threads=THREADS,
-                points=curve_points(max(KS) + 1, coarse=False),
-                depth=depth,
-                text=text_for_timing(transcripts, depth + max(KS) + 1),
-                sampling=sampling,
-                rounds=6,
-                budget_s=60,
-            )
-            for role in ROLES
-        }
-        model = AnalyticModel(
-            "", traces, curves["target"], curves["draft"], CURRENT, k_max=max(KS), max_tokens=max_tokens, seed=0
-        )
-        for k, p_min in [*((k, 0.0) for k in KS), (8, 0.75)]:
-            config = Config("", k, p_min)
-            predicted = model.predict(config).speedup
-            measured = _measured_speedup(engine, transcripts, config, sampling, max_tokens)
+        for config in configs:
+            predicted = predictor.analytics[replace(config, draft=draft.content_hash)].speedup
+            measured = speedup_of(pairs[draft.content_hash, config])
             errors.append(abs(predicted / measured - 1))
             print(
-                f"{draft.label:34} {k:2} {p_min:5} {predicted:9.3f} {measured:9.3f} {predicted / measured - 1:+7.1%}",
-                flush=True,
+                f"{draft.label:34} {config.k:2} {config.p_min:5} {predicted:9.3f} {measured:9.3f} "
+                f"{predicted / measured - 1:+7.1%}"
             )
     print(
         f"{len(errors)} cells: median error {statistics.median(errors):.1%}, "
         f"90th percentile {float(np.quantile(errors, 0.9)):.1%}, largest {max(errors):.1%}"
     )
     engine.shutdown()
+
+
+def _curve(
+    engine: LlamaCppPython, models: dict[Role, Model], role: Role, transcripts: Sequence[Transcript]
+) -> CostCurve:
+    depth = typical_depth(transcripts)
+    return measure_curve(
+        engine,
+        Store.in_memory(),
+        models,
+        role,
+        host="here",
+        threads=THREADS,
+        points=curve_points(max(KS) + 1, coarse=False),
+        depth=depth,
+        text=text_for_timing(transcripts, depth + max(KS) + 1),
+        sampling=Sampling(),
+        rounds=2,
+        budget_s=10,
+    )
 
 
 def check_sweep() -> None:
@@ -218,14 +240,27 @@ def _measured_speedup(
     max_tokens: int,
 ) -> float:
     """Baseline and config turn by turn over the prompts, order alternating; pooled seconds a token."""
-    pairs: list[tuple[Run, Run]] = []
-    for index, transcript in enumerate(transcripts):
-        first_base = index % 2 == 0
-        base = engine.answer(transcript.prompt_tokens, sampling, max_tokens) if first_base else None
-        run = engine.speculate(transcript.prompt_tokens, config, sampling, max_tokens)
-        pairs.append((base or engine.answer(transcript.prompt_tokens, sampling, max_tokens), run))
-    base_s = sum(base.decode_s for base, _ in pairs) / sum(base.tokens - 1 for base, _ in pairs)
-    return base_s / (sum(run.decode_s for _, run in pairs) / sum(run.tokens - 1 for _, run in pairs))
+    return speedup_of(
+        [
+            _pair(engine, transcript, config, sampling, max_tokens, run_first=index % 2 == 1)
+            for index, transcript in enumerate(transcripts)
+        ]
+    )
+
+
+def _pair(
+    engine: LlamaCppPython,
+    transcript: Transcript,
+    config: Config,
+    sampling: Sampling,
+    max_tokens: int,
+    *,
+    run_first: bool,
+) -> tuple[Run, Run]:
+    """(baseline, speculative run), one right after the other."""
+    early = engine.speculate(transcript.prompt_tokens, config, sampling, max_tokens) if run_first else None
+    base = engine.answer(transcript.prompt_tokens, sampling, max_tokens)
+    return base, early or engine.speculate(transcript.prompt_tokens, config, sampling, max_tokens)
 
 
 def _percent(predicted: float, measured: float) -> str:

@@ -1,13 +1,14 @@
 """Cost curves: t(b) and d(b), measured pointwise in interleaved rounds, each round with the target's t(1) as anchor.
 
-What is kept is the seconds of every round. What is used is the ratio to the round's own anchor: when the machine
-slows down for a while, numerator and denominator slow down together.
+What is kept is the seconds of every round. What is used is each point in typical target passes, corrected for the
+drift that the round's own anchor shows.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 MAX_DRIFT = 0.20  # a round in which the anchor leaves its own median by more than this is not believed
 TARGET_ANCHOR: Operation = ("target", 1)
+PRIOR_ROUNDS, PRIOR_LOG_SD = 10, 0.05  # until anchors varied more than this, they are taken to vary with all else
 COARSE_POINTS = (1, 2, 3, 5, 9, 17, 33, 65)
 
 
@@ -118,17 +120,51 @@ def drift(curves: Sequence[CostCurve]) -> float:
     return max(anchors) / min(anchors) - 1 if anchors else 0.0
 
 
-def ratios(curve: CostCurve, b_max: int) -> Floats:
-    """Each round's curve in units of its own anchor, shape (rounds, b_max + 1); column b is a decode of b tokens.
+@dataclass(frozen=True)
+class Reference:
+    """What curves are compared in: ``anchor_s``, the typical t(1) over everything that was measured, and how much of
+    a change of the anchor a role's other decodes share: 1 = all of it (the machine as a whole slowed down), 0 = none
+    (memory was contended, which slows a one-token decode most)."""
 
-    Column 0 is 0. Points that were not measured lie on a straight line between their neighbours.
+    anchor_s: float
+    shared: dict[Role, float]
+
+
+def reference(target: Sequence[CostCurve], drafts: Sequence[CostCurve]) -> Reference:
+    """The reference of these curves: the median of the visits' anchors, and the shared parts by least squares."""
+    anchors = [float(np.median(curve.anchor_s)) for curve in (*target, *drafts)]
+    return Reference(float(np.median(anchors)), {"target": _shared_part(target), "draft": _shared_part(drafts)})
+
+
+def prices(curve: CostCurve, role: Role, unit: Reference, b_max: int) -> Floats:
+    """Each round's curve in typical target passes, shape (rounds, b_max + 1); column b is a decode of b tokens.
+
+    Column 0 is 0, and the target's column 1 is 1. A round is corrected for the part of its anchor's deviation that its
+    role shares. Points that were not measured lie on a straight line between their neighbours.
     """
     anchor = np.asarray(curve.anchor_s)
+    correction = (unit.anchor_s / anchor) ** unit.shared[role] / unit.anchor_s
     measured = sorted(curve.rounds_s)
-    table = np.column_stack([np.asarray(curve.rounds_s[b]) / anchor for b in measured])
+    table = np.column_stack([np.asarray(curve.rounds_s[b]) * correction for b in measured])
     wanted = np.arange(1, b_max + 1)
     lines = np.vstack([np.interp(wanted, measured, row) for row in table])
+    if role == "target":
+        lines[:, 0] = 1.0
     return np.hstack([np.zeros((len(lines), 1)), lines])
+
+
+def _shared_part(curves: Sequence[CostCurve]) -> float:
+    """The slope of log(decode) over log(anchor), each point of each curve about its own mean; ridge towards 1."""
+    sum_xy, sum_xx = PRIOR_ROUNDS * PRIOR_LOG_SD**2, PRIOR_ROUNDS * PRIOR_LOG_SD**2
+    for curve in curves:
+        x = np.log(curve.anchor_s)
+        x = x - x.mean()
+        points = [np.log(rounds) for b, rounds in curve.rounds_s.items() if b > 1]
+        if points:
+            y = np.mean(points, axis=0)
+            sum_xy += float(x @ (y - y.mean()))
+            sum_xx += float(x @ x)
+    return float(np.clip(sum_xy / sum_xx, 0.0, 1.0))
 
 
 def _settled(operations: Sequence[Operation], round_s: Sequence[float]) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.acceptance.walk import Walk, Walker, pooled
-from advisor.cost.curves import ratios
+from advisor.cost.curves import Reference, prices
 from advisor.cost.step_law import StepLaw
 from advisor.types import Config, CostCurve, Trace
 
@@ -66,6 +66,7 @@ class AnalyticModel:
         target_curve: CostCurve,
         draft_curve: CostCurve,
         law: StepLaw,
+        unit: Reference,
         *,
         k_max: int,
         max_tokens: int,
@@ -76,8 +77,8 @@ class AnalyticModel:
         rng = np.random.default_rng(seed)
         # Drawn in this order so that models of several drafts share answers and target rounds draw by draw.
         self._weights = rng.multinomial(len(traces), np.full(len(traces), 1 / len(traces)), size=REPLICATES)
-        self._target = _Price(target_curve, self._b_max, rng)
-        self._drafting = _Price(draft_curve, self._b_max, rng)
+        self._target = _Price(prices(target_curve, "target", unit, self._b_max), rng)
+        self._drafting = _Price(prices(draft_curve, "draft", unit, self._b_max), rng)
         self._walkers: dict[float, list[Walker]] = {}
 
     def predict(self, config: Config) -> Analytic:
@@ -112,8 +113,7 @@ class AnalyticModel:
 class _Price:
     """A curve in target passes: ``middle``, shape (b_max + 1,), and bootstrap ``drawn``, (REPLICATES, b_max + 1)."""
 
-    def __init__(self, curve: CostCurve, b_max: int, rng: np.random.Generator) -> None:
-        table = ratios(curve, b_max)
+    def __init__(self, table: Floats, rng: np.random.Generator) -> None:
         self.middle: Floats = np.median(table, axis=0)
         picks = rng.integers(0, len(table), size=(REPLICATES, len(table)))
         self.drawn: Floats = np.median(table[picks], axis=1)

@@ -20,9 +20,10 @@ from advisor.types import Trial
 Floats = npt.NDArray[np.float64]
 
 SHARED_SD = 0.025  # an error common to every config of this target on this host
-OWN_SD = 0.025  # an error that differs between drafts, k and p_min
+OWN_SD = 0.025  # an error that differs between drafts and settings
 FLOOR_NOISE_SD = 0.01  # two runs of one config never agree better than this
-LENGTH_SCALES = (1.0, 0.7, 0.3, 0.3)  # of the features below
+LENGTH_SCALES = (1.0, 0.7, 0.3, 0.3)  # of log draft cost, log k, acceptance rate, p_min
+OTHER_DRAFT = 1.0  # and of being another draft: two drafts alike in all four still share only exp(-1) of OWN_SD
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,15 @@ class Observation:
     noise_sd: float
 
 
-def features(analytic: Analytic) -> tuple[float, ...]:
-    """Where a config stands: log draft cost, log k, acceptance rate, p_min."""
+def features(analytic: Analytic, drafts: Sequence[str]) -> tuple[float, ...]:
+    """Where a config stands: log draft cost, log k, acceptance rate, p_min, one coordinate for each of ``drafts``."""
     config = analytic.config
-    return (float(np.log(analytic.draft_cost)), float(np.log(config.k)), analytic.acceptance_rate, config.p_min)
+    which = (float(draft == config.draft) for draft in drafts)
+    return (float(np.log(analytic.draft_cost)), float(np.log(config.k)), analytic.acceptance_rate, config.p_min, *which)
 
 
-def observe(analytic: Analytic, trial: Trial) -> Observation:
-    """Compare a trial with its prediction, prompt by prompt: the same prompts on both sides."""
+def observe(analytic: Analytic, trial: Trial, where: tuple[float, ...]) -> Observation:
+    """Compare a trial with its prediction, prompt by prompt: the same prompts on both sides. ``where``: features."""
     measured = np.array(
         [
             (base.decode_s / max(1, base.tokens - 1)) / (run.decode_s / max(1, run.tokens - 1))
@@ -54,17 +56,19 @@ def observe(analytic: Analytic, trial: Trial) -> Observation:
     logs = np.log(measured / expected)
     middle = float(weights @ logs)
     spread = float(np.sqrt(weights @ (logs - middle) ** 2)) if len(logs) > 1 else 0.05
-    return Observation(features(analytic), middle, float(np.hypot(FLOOR_NOISE_SD, spread / np.sqrt(len(logs)))))
+    return Observation(where, middle, float(np.hypot(FLOOR_NOISE_SD, spread / np.sqrt(len(logs)))))
 
 
 class Correction:
-    """Posterior of the log correction given observations."""
+    """Posterior of the log correction given observations. ``drafts``: how many draft coordinates features have."""
 
-    def __init__(self, observations: Sequence[Observation]) -> None:
+    def __init__(self, observations: Sequence[Observation], drafts: int) -> None:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
-        kernel = ConstantKernel(SHARED_SD**2) + ConstantKernel(OWN_SD**2) * RBF(LENGTH_SCALES)
+        kernel = ConstantKernel(SHARED_SD**2) + ConstantKernel(OWN_SD**2) * RBF(
+            (*LENGTH_SCALES, *[OTHER_DRAFT] * drafts)
+        )
         noise = np.array([o.noise_sd**2 for o in observations]) if observations else 1e-10
         self._process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)
         if observations:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from advisor.acceptance.replay import P_MIN_GRID
 from advisor.acceptance.walk import pooled
+from advisor.cost.curves import reference
 from advisor.cost.step_law import StepLaw
 from advisor.predict.analytic import Analytic, AnalyticModel, acceptance_rate
 from advisor.predict.correction import Correction, features, observe
@@ -64,10 +65,11 @@ class Predictor:
     ) -> None:
         self.analytics: dict[Config, Analytic] = {}
         self._categories: tuple[str, ...] = ()
+        unit = reference([target_curve], list(draft_curves.values()))
         for draft, curve in draft_curves.items():
             self._categories = tuple(trace.category for trace in traces[draft])
             model = AnalyticModel(
-                draft, traces[draft], target_curve, curve, law, k_max=k_max, max_tokens=max_tokens, seed=seed
+                draft, traces[draft], target_curve, curve, law, unit, k_max=k_max, max_tokens=max_tokens, seed=seed
             )
             for k in k_grid(k_max):
                 for p_min in P_MIN_GRID:
@@ -81,9 +83,11 @@ class Predictor:
     def believe(self, trials: Iterable[Trial]) -> Belief:
         """The belief after these real runs. Raises ValueError when no config is left."""
         measured = {trial.config: trial for trial in trials if trial.config in self.analytics and trial.runs}
-        correction = Correction([observe(self.analytics[config], trial) for config, trial in measured.items()])
         analytics = tuple(self.analytics.values())
-        mean, covariance = correction.at([features(analytic) for analytic in analytics])
+        drafts = sorted({config.draft for config in self.analytics})
+        where = {config: features(analytic, drafts) for config, analytic in self.analytics.items()}
+        seen = [observe(self.analytics[config], trial, where[config]) for config, trial in measured.items()]
+        mean, covariance = Correction(seen, len(drafts)).at(list(where.values()))
         return Belief(
             configs=tuple(self.analytics),
             log_mean=np.log([analytic.speedup for analytic in analytics]) + mean,

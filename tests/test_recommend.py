@@ -1,0 +1,50 @@
+"""Ranking and verdict."""
+
+from __future__ import annotations
+
+from advisor.recommend import answer, rank
+from tests.builders import make_candidate, make_estimate, make_model
+
+SMALL = make_model("Small", weights_bytes=2**29)
+LARGE = make_model("Large", weights_bytes=2**31)
+CANDIDATES = [make_candidate(SMALL), make_candidate(LARGE)]
+MEMORY = {SMALL.content_hash: 10, LARGE.content_hash: 20}
+
+
+def test_the_lower_end_decides_not_the_middle():
+    bold = make_estimate(SMALL, 1.9, speedup_low=1.2, speedup_high=2.6)
+    sure = make_estimate(LARGE, 1.6, speedup_low=1.5, speedup_high=1.7)
+    assert answer([bold, sure], CANDIDATES).best == sure
+
+
+def test_a_tie_goes_to_the_draft_with_less_memory():
+    heavy, light = make_estimate(LARGE, 1.500), make_estimate(SMALL, 1.495)
+    assert rank([heavy, light], MEMORY) == (light, heavy)
+
+
+def test_beyond_a_tie_speed_wins_over_memory():
+    heavy, light = make_estimate(LARGE, 1.6), make_estimate(SMALL, 1.5)
+    assert rank([heavy, light], MEMORY) == (heavy, light)
+
+
+def test_among_settings_of_one_draft_the_measured_one_is_preferred_in_a_tie():
+    predicted, measured = make_estimate(SMALL, 1.505, k=5), make_estimate(SMALL, 1.5, k=4, evidence="measured")
+    assert rank([predicted, measured], MEMORY)[0] == measured
+
+
+def test_an_interval_that_touches_one_is_a_no():
+    found = answer([make_estimate(SMALL, 1.1, speedup_low=0.99, speedup_high=1.2)], CANDIDATES)
+    assert found.verdict == "do-not-speculate"
+    assert found.best is None
+    assert "Do not speculate" in found.sentence
+    assert "1.10x" in found.sentence
+
+
+def test_the_runner_up_is_another_draft():
+    estimates = [make_estimate(SMALL, 1.8, k=4), make_estimate(SMALL, 1.7, k=5), make_estimate(LARGE, 1.5)]
+    found = answer(estimates, CANDIDATES)
+    assert found.runner_up == estimates[2]
+
+
+def test_no_draft_left_is_a_no_too():
+    assert answer([], []).verdict == "do-not-speculate"
