@@ -6,10 +6,11 @@ The shares are of the whole budget. What the early stages do not use goes to rea
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from advisor.engines.base import Engine
-from advisor.errors import BudgetTooSmall
+from advisor.errors import BudgetTooSmall, WorkloadError
 from advisor.types import Prompt, Settings
 
 TRANSCRIPT_SHARE = 0.2
@@ -18,6 +19,7 @@ MIN_PROMPTS, GOOD_PROMPTS, MAX_PROMPTS = 4, 8, 24
 MIN_TOKENS, GOOD_TOKENS = 32, 64
 TRIAL_PROMPTS = 4
 PROBE_TOKENS = 12
+LEAST_ANSWER = 8  # tokens of room that a prompt must leave in the context
 LEAST_BUDGET_S = 5.0  # loading two models and one answer takes longer than this on any machine
 
 
@@ -41,17 +43,28 @@ def check_budget(budget_s: float) -> None:
         )
 
 
-def make_plan(engine: Engine, prompts: tuple[Prompt, ...], settings: Settings) -> Plan:
-    """Time a few tokens of the target, which the engine must hold, and divide the budget.
+def make_plan(engine: Engine, prompts: Sequence[Prompt], settings: Settings) -> Plan:
+    """Check the prompts, time a few tokens of the target, which the engine must hold, and divide the budget.
 
-    Raises BudgetTooSmall when the shortest useful answers do not fit.
+    Raises WorkloadError for a prompt that leaves no room for an answer, BudgetTooSmall when the shortest useful answers
+    do not fit.
     """
     started = time.perf_counter()
-    tokens = engine.tokenize(prompts[0].messages)
-    probe = engine.answer(tokens, settings.sampling, PROBE_TOKENS)
-    load_s = time.perf_counter() - started - probe.decode_s
+    tokenized = [_fitting(engine, prompt, number, settings.context) for number, prompt in enumerate(prompts, start=1)]
+    load_s = time.perf_counter() - started
+    probe = engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)
     token_s = probe.decode_s / max(1, probe.tokens - 1)
     return divide(settings, len(prompts), token_s, prompt_s=probe.prefill_s, load_s=load_s)
+
+
+def _fitting(engine: Engine, prompt: Prompt, number: int, context: int) -> tuple[int, ...]:
+    tokens = engine.tokenize(prompt.messages)
+    if len(tokens) + LEAST_ANSWER > context:
+        raise WorkloadError(
+            f"Prompt {number} of the workload does not fit: it has {len(tokens)} tokens, the context has {context}.",
+            fix="Raise --context or shorten the prompt.",
+        )
+    return tokens
 
 
 def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt_s: float, load_s: float) -> Plan:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from advisor.acceptance.replay import replay_all
+from advisor.acceptance.replay import at_once, replay_all
 from advisor.acceptance.transcripts import spread, write_transcripts
 from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
 from advisor.cost.step_law import step_law
@@ -79,10 +79,7 @@ class Study:
         self._remedy_name = f"repack-off/{self._host.fingerprint}/{self._engine.build.key}"
         if store.recall(self._remedy_name):
             self._engine = start_engine(False, self._remember_remedy)
-        self._name = self._study_name()
-        self._spent_before_s = 0.0 if question.fresh else float(store.recall(f"spent/{self._name}") or 0)
-        if question.fresh:
-            store.ignore_earlier()
+        self._question_name = self._name_of_question()
         self._plan: Plan
         self._transcripts: tuple[Transcript, ...] = ()
         self._traces: dict[str, tuple[Trace, ...]] = {}
@@ -99,14 +96,17 @@ class Study:
     def plan_measurements(self) -> None:
         """Decide how many answers of which length the budget allows."""
         self._progress.stage("load the target", 0)
-        self._hold_target(self._settings.context)
-        key: dict[str, object] = {"study": self._name, "budget_s": self._settings.budget_s}
+        layers = self._candidates[0].placement.target_gpu_layers
+        self._engine.open("target", self._target, self._load_options(layers))
+        key: dict[str, object] = {"question": self._question_name, "budget_s": self._settings.budget_s}
         plan = self._store.get("plan", key, Plan)
         if plan is None:
             started = time.perf_counter()
-            plan = make_plan(self._engine, spread(self._question.workload.prompts), self._settings)
+            plan = make_plan(self._engine, self._question.workload.prompts, self._settings)
             self._store.put("plan", key, plan, wall_s=time.perf_counter() - started)
         self._plan = plan
+        self._name = f"{self._question_name}-{plan.prompts}x{plan.max_tokens}"
+        self._spent_before_s = float(self._store.recall(f"spent/{self._name}") or 0)
 
     def write_transcripts(self) -> None:
         self._transcripts = write_transcripts(
@@ -119,13 +119,9 @@ class Study:
             max_tokens=self._plan.max_tokens,
             progress=self._progress,
         )
-        longest = (
-            max(len(t.prompt_tokens) for t in self._transcripts) + self._plan.max_tokens + self._settings.k_max + 8
-        )
-        self._run_context = min(self._settings.context, -(-longest // 256) * 256)
 
     def replay_drafts(self) -> None:
-        """Acceptance of every draft for every k, n_min and p_min. The target is not needed, so its memory is freed."""
+        """Acceptance of every draft for every k, n_min and p_min."""
         self._traces, failures = replay_all(
             lambda: self._start_engine(not self._engine.repack_off, self._remember_remedy),
             self._store,
@@ -133,9 +129,10 @@ class Study:
             self._candidates,
             self._transcripts,
             build_key=self._engine.build.key,
-            context=self._run_context,
+            context=self._settings.context,
             k_max=self._settings.k_max,
-            cores=self._threads,
+            threads=self._threads,
+            at_once=at_once(self._candidates, self._threads),
             progress=self._progress,
         )
         self._reject(failures)
@@ -148,13 +145,11 @@ class Study:
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         for visit in range(VISITS):
             self._engine.close("draft")
-            self._hold_target(self._run_context)
             self._target_visits.append(self._curve("target", {"target": self._target}, visit))
             failures: dict[str, EngineError] = {}
             for candidate in self._contenders() if visit else self._candidates:
                 draft = candidate.draft
-                options = LoadOptions(self._run_context, self._threads, candidate.placement.draft_gpu_layers)
-                self._engine.open("draft", draft, options)
+                self._engine.open("draft", draft, self._load_options(candidate.placement.draft_gpu_layers))
                 try:
                     curve = self._curve("draft", {"target": self._target, "draft": draft}, visit)
                     self._draft_visits.setdefault(draft.content_hash, []).append(curve)
@@ -178,7 +173,7 @@ class Study:
             self._transcripts,
             self._settings.sampling,
             host=self._host.fingerprint,
-            context=self._run_context,
+            context=self._settings.context,
             threads=self._threads,
             max_tokens=self._plan.max_tokens,
         )
@@ -283,9 +278,8 @@ class Study:
             visit=visit,
         )
 
-    def _hold_target(self, context: int) -> None:
-        layers = self._candidates[0].placement.target_gpu_layers if self._candidates else 0
-        self._engine.open("target", self._target, LoadOptions(context, self._threads, layers))
+    def _load_options(self, gpu_layers: int) -> LoadOptions:
+        return LoadOptions(self._settings.context, self._threads, gpu_layers)
 
     def _remember_remedy(self) -> None:
         self._store.remember(self._remedy_name, "1")
@@ -311,8 +305,8 @@ class Study:
     def _time_left_s(self) -> float:
         return self._settings.budget_s - self._spent_before_s - (time.monotonic() - self._started)
 
-    def _study_name(self) -> str:
-        """The same question has the same name: its budget may grow, its files may be renamed."""
+    def _name_of_question(self) -> str:
+        """The same question has the same name, whatever its budget and wherever its files are."""
         settings = self._settings
         facts = (
             self._host.fingerprint,
@@ -322,5 +316,8 @@ class Study:
             self._question.workload.content_hash,
             (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._threads),
         )
-        name = "study-" + hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-        return f"{name}-{time.time_ns()}" if self._question.fresh else name
+        name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        if self._question.fresh:
+            self._store.ignore_earlier()
+            self._store.remember(f"generation/{name}", str(time.time_ns()))
+        return f"{name}-{self._store.recall(f'generation/{name}') or 0}"

@@ -91,10 +91,10 @@ def check_speedup() -> None:
     target = read_model(build(DEMO_TARGET))
     drafts = [
         read_model(build(Recipe(layers, quant)))
-        for layers, quant in ((29, "Q8_0"), (29, "Q4_0"), (27, "Q4_K_M"), (24, "Q8_0"), (30, "Q8_0"))
+        for layers, quant in ((29, "Q8_0"), (29, "Q4_0"), (27, "Q5_0"), (24, "Q8_0"), (30, "Q8_0"))
     ]
-    configs = [*(Config("", k) for k in KS), Config("", 8, p_min=0.75)]
-    engine, sampling, max_tokens, passes = LlamaCppPython(), Sampling(), 64, 4
+    configs = [*(Config("", k) for k in KS[1:]), Config("", 8, p_min=0.75)]
+    engine, sampling, max_tokens, passes = LlamaCppPython(), Sampling(), 64, 3
     transcripts = _transcripts(engine, target, sampling, prompts=passes, max_tokens=max_tokens)
     traces = {draft.content_hash: _replay(engine, target, draft, transcripts) for draft in drafts}
     curves: dict[tuple[Role, str], list[CostCurve]] = {}
@@ -156,39 +156,60 @@ def _curve(
 
 
 def check_sweep() -> None:
+    """Every draft of the demo at every k and two p_min, then the best of them again beside the advisor's pick."""
     target_path, draft_paths = demo_models()
-    settings = Settings(budget_s=240, max_tokens=128)
-    request = pipeline.Request(target_path, draft_paths, builtin(), settings, fresh=True)
+    request = pipeline.Request(target_path, draft_paths, builtin(), Settings(budget_s=240), fresh=True)
     recommendation = pipeline.recommend(request, Silent())
     print(recommendation.sentence, f"({recommendation.measurement.elapsed_s:.0f} s)", flush=True)
     engine, sampling, max_tokens = LlamaCppPython(), Sampling(), 64
     target = read_model(target_path)
-    transcripts = _transcripts(engine, target, sampling, prompts=4, max_tokens=max_tokens)
-    ks, p_mins = (1, 2, 3, 4, 6, 8, 12, 16), (0.0, 0.6)
-    grid = [(build(recipe), k, p_min) for recipe in DEMO_DRAFTS for k in ks for p_min in p_mins]
-    measured: dict[tuple[Path, int, float], float] = {}
-    for path, k, p_min in grid:
+    transcripts = _transcripts(engine, target, sampling, prompts=7, max_tokens=max_tokens)
+    configs = [Config("", k, p_min) for k in (1, 2, 3, 4, 6, 8, 12, 16) for p_min in (0.0, 0.6)]
+    measured: dict[tuple[Path, Config], float] = {}
+    for path in draft_paths:
         engine.open("draft", read_model(path), LoadOptions(CONTEXT, THREADS))
-        measured[path, k, p_min] = _measured_speedup(engine, transcripts, Config("", k, p_min), sampling, max_tokens)
-        print(f"{path.name:44} k={k:2} p_min={p_min} {measured[path, k, p_min]:.3f}", flush=True)
-    best = max(measured, key=lambda cell: measured[cell])
-    if recommendation.verdict == "do-not-speculate" or recommendation.best is None:
-        print(f"advisor: do not speculate; sweep's best {measured[best]:.3f}")
+        for config in configs:
+            measured[path, config] = _measured_speedup(engine, transcripts[:2], config, sampling, max_tokens)
+            print(f"{path.name:44} k={config.k:2} p_min={config.p_min} {measured[path, config]:.3f}", flush=True)
+    print(f"{len(measured)} cells swept; the best were, before they are measured again:")
+    finalists = sorted(measured, key=lambda cell: -measured[cell])[:5]
+    if recommendation.best is None:
+        print(f"The advisor says: do not speculate. The sweep's best read {measured[finalists[0]]:.3f}.")
         return
     pick = recommendation.best.config
-    pick_path = Path(recommendation.draft_of(pick).path)
-    finalists = {"pick": (pick_path, pick.k, pick.p_min), "sweep's best": best}
-    again: dict[str, list[float]] = {name: [] for name in finalists}
-    for _ in range(3):  # re-measured turn by turn: the winner of a noisy sweep looks better than it is
-        for name, (path, k, p_min) in finalists.items():
+    cell = (Path(recommendation.draft_of(pick).path), replace(pick, draft=""))
+    finalists = [cell, *(other for other in finalists if other != cell)]
+    again: dict[tuple[Path, Config], list[tuple[Run, Run]]] = {}
+    for index, transcript in enumerate(transcripts):  # turn by turn: the winner of a noisy sweep looks too good
+        for path, config in finalists:
             engine.open("draft", read_model(path), LoadOptions(CONTEXT, THREADS))
-            config = Config("", k, p_min)
-            again[name].append(_measured_speedup(engine, transcripts, config, sampling, max_tokens))
-    for name, cell in finalists.items():
-        print(f"{name}: {cell[0].name} k={cell[1]} p_min={cell[2]}: {statistics.median(again[name]):.3f} {again[name]}")
-    ratio = statistics.median(again["pick"]) / statistics.median(again["sweep's best"])
-    print(f"throughput of the pick over the sweep's best: {ratio:.1%}")
+            pair = _pair(engine, transcript, config, sampling, max_tokens, run_first=index % 2 == 1)
+            again.setdefault((path, config), []).append(pair)
+    for path, config in finalists:
+        name = "pick" if (path, config) == cell else "    "
+        rate = _tokens_per_s(again[path, config])
+        print(
+            f"{name} {path.name:44} k={config.k:2} p_min={config.p_min} swept {measured.get((path, config), 0):.3f} "
+            f"again {speedup_of(again[path, config]):.3f}, {rate:.2f} tok/s"
+        )
+    best = max(_tokens_per_s(pairs) for pairs in again.values())
+    print(f"throughput of the pick over the best: {_tokens_per_s(again[cell]) / best:.1%}")
     engine.shutdown()
+
+
+def _measured_speedup(
+    engine: LlamaCppPython, transcripts: Sequence[Transcript], config: Config, sampling: Sampling, max_tokens: int
+) -> float:
+    return speedup_of(
+        [
+            _pair(engine, transcript, config, sampling, max_tokens, run_first=index % 2 == 1)
+            for index, transcript in enumerate(transcripts)
+        ]
+    )
+
+
+def _tokens_per_s(pairs: Sequence[tuple[Run, Run]]) -> float:
+    return sum(run.tokens - 1 for _, run in pairs) / sum(run.decode_s for _, run in pairs)
 
 
 def check_baseline() -> None:
@@ -230,22 +251,6 @@ def _replay(engine: LlamaCppPython, target: Model, draft: Model, transcripts: Se
     engine.open("target", target, LoadOptions(CONTEXT, THREADS))
     engine.open("draft", draft, LoadOptions(CONTEXT, THREADS))
     return traces
-
-
-def _measured_speedup(
-    engine: LlamaCppPython,
-    transcripts: Sequence[Transcript],
-    config: Config,
-    sampling: Sampling,
-    max_tokens: int,
-) -> float:
-    """Baseline and config turn by turn over the prompts, order alternating; pooled seconds a token."""
-    return speedup_of(
-        [
-            _pair(engine, transcript, config, sampling, max_tokens, run_first=index % 2 == 1)
-            for index, transcript in enumerate(transcripts)
-        ]
-    )
 
 
 def _pair(

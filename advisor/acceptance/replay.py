@@ -26,12 +26,13 @@ def replay_all(
     build_key: str,
     context: int,
     k_max: int,
-    cores: int,
+    threads: int,
+    at_once: int,
     progress: Progress,
 ) -> tuple[dict[str, tuple[Trace, ...]], dict[str, EngineError]]:
     """Traces by draft content hash, and the error of each draft whose engine failed.
 
-    ``start_engine()`` gives an engine of its own to each of the parallel replays, ``cores`` // 2 at most.
+    ``start_engine()`` gives an engine of its own to each replay; ``at_once`` of them share ``threads``.
     Traces found in the store need no engine. Nothing may be timed while this runs.
     """
     from joblib import Parallel, delayed
@@ -54,10 +55,10 @@ def replay_all(
             progress.step(candidate.draft.label)
         else:
             missing.append(candidate)
-    at_once = max(1, min(len(missing), cores // 2))
-    threads = max(1, cores // at_once)
-    outcomes = Parallel(n_jobs=at_once, backend="threading", return_as="generator")(
-        delayed(_replay_one)(start_engine, candidate, transcripts, rollout, context, threads) for candidate in missing
+    jobs = max(1, min(len(missing), at_once))
+    outcomes = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
+        delayed(_replay_one)(start_engine, candidate, transcripts, rollout, context, max(1, threads // jobs))
+        for candidate in missing
     )
     failures: dict[str, EngineError] = {}
     for candidate, outcome in zip(missing, outcomes, strict=True):
@@ -71,6 +72,18 @@ def replay_all(
             traces[draft] = tuple(trace for trace, _ in outcome)
         progress.step(candidate.draft.label)
     return traces, failures
+
+
+def at_once(candidates: Sequence[Candidate], threads: int) -> int:
+    """How many replays may run together: two threads each, and all of them beside the target in what memory is free."""
+    if not candidates:
+        return 1
+    room = min(
+        (use.available_bytes - use.margin_bytes - use.target.total_bytes) // max(1, use.draft.total_bytes)
+        for candidate in candidates
+        for use in candidate.memory
+    )
+    return max(1, min(threads // 2, room))
 
 
 def trace_key(
@@ -97,7 +110,8 @@ def _replay_one(
 ) -> list[tuple[Trace, float]] | EngineError:
     engine = start_engine()
     try:
-        options = LoadOptions(context, threads, candidate.placement.draft_gpu_layers, sequences=rollout.chains + 1)
+        cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
+        options = LoadOptions(cells, threads, candidate.placement.draft_gpu_layers, sequences=rollout.chains + 1)
         engine.open("draft", candidate.draft, options)
         scored = []
         for transcript in transcripts:

@@ -37,20 +37,27 @@ def write_transcripts(
 ) -> tuple[Transcript, ...]:
     """One transcript a prompt, from the store where it has them. The engine must hold the target.
 
-    Raises WorkloadError for a prompt that leaves no room for an answer in ``context``.
+    Raises WorkloadError when the target has nothing to say to any prompt.
     """
     progress.stage("the target writes its answers", len(prompts))
     written = []
-    for number, prompt in enumerate(prompts, start=1):
+    for prompt in prompts:
         key = transcript_key(target, prompt, sampling, max_tokens, engine.build.key)
         transcript = store.get("transcript", key, Transcript)
         if transcript is None:
             started = time.perf_counter()
-            transcript = _write(engine, prompt, number, sampling, context, max_tokens)
+            transcript = _write(engine, prompt, sampling, context, max_tokens)
             store.put("transcript", key, transcript, wall_s=time.perf_counter() - started)
         written.append(transcript)
         progress.step(prompt.category)
-    return tuple(transcript for transcript in written if len(transcript.answer_tokens) > 1)
+    useful = tuple(transcript for transcript in written if len(transcript.answer_tokens) > 1)
+    if not useful:
+        raise WorkloadError(
+            "The target answered every prompt with nothing.",
+            why="Acceptance is measured over its answers.",
+            fix="Check its chat template, or give other prompts with --workload.",
+        )
+    return useful
 
 
 def transcript_key(
@@ -66,15 +73,8 @@ def transcript_key(
     }
 
 
-def _write(
-    engine: Engine, prompt: Prompt, number: int, sampling: Sampling, context: int, max_tokens: int
-) -> Transcript:
+def _write(engine: Engine, prompt: Prompt, sampling: Sampling, context: int, max_tokens: int) -> Transcript:
     tokens = engine.tokenize(prompt.messages)
-    if len(tokens) + 2 > context:
-        raise WorkloadError(
-            f"Prompt {number} of the workload does not fit: it has {len(tokens)} tokens, the context has {context}.",
-            fix="Raise --context or shorten the prompt.",
-        )
     run = engine.answer(tokens, sampling, min(max_tokens, context - len(tokens)))
     text, ended = engine.text(run.answer_tokens)
     return Transcript(prompt.category, tokens, run.answer_tokens, ended, text)

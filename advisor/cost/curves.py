@@ -98,11 +98,8 @@ def measure_curve(
 def curve_operations(role: Role, points: Sequence[int]) -> list[Operation]:
     """One round: the role's decodes with the anchor before, between and after them."""
     wanted: list[Operation] = [(role, b) for b in points if (role, b) != TARGET_ANCHOR]
-    third = max(1, -(-len(wanted) // 3))
-    operations: list[Operation] = []
-    for start in range(0, len(wanted), third):
-        operations += [TARGET_ANCHOR, *wanted[start : start + third]]
-    return [*operations, TARGET_ANCHOR]
+    middle = -(-len(wanted) // 2)
+    return [TARGET_ANCHOR, *wanted[:middle], TARGET_ANCHOR, *wanted[middle:], TARGET_ANCHOR]
 
 
 def merged(visits: Sequence[CostCurve]) -> CostCurve:

@@ -28,6 +28,7 @@ class WorkerProcess:
 
     def __init__(self, module: str = WORKER_MODULE) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        self._last_words = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
@@ -90,7 +91,9 @@ class WorkerProcess:
             if stream is not None:
                 with contextlib.suppress(OSError):  # unsent bytes of a dead pipe
                     stream.close()
-        # The log stays open: its tail may still be asked for.
+        if not self._log.closed:
+            self._last_words = self._read_log()
+            self._log.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -115,6 +118,9 @@ class WorkerProcess:
         )
 
     def _log_tail(self) -> str:
+        return self._last_words if self._log.closed else self._read_log()
+
+    def _read_log(self) -> str:
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - 8192))
         lines = self._log.read().decode("utf-8", "replace").splitlines()

@@ -36,7 +36,7 @@ class Recipe:
 
 
 DEMO_TARGET = Recipe(110, "F32")
-DEMO_DRAFTS = tuple(Recipe(layers, quant) for layers in (29, 27, 24) for quant in ("Q8_0", "Q4_K_M", "Q4_0", "Q2_K"))
+DEMO_DRAFTS = tuple(Recipe(layers, quant) for layers in (29, 27, 24) for quant in ("F16", "Q8_0", "Q5_0", "Q4_0"))
 
 
 def base_model() -> Path:

@@ -64,7 +64,7 @@ def test_prices_are_the_true_ones_in_target_passes():
 
 
 def test_a_machine_that_slows_down_between_rounds_leaves_the_ratios_alone():
-    drifting = world(noise=lambda call: 1.0 + 0.5 * (call // 8))  # 8 operations a round
+    drifting = world(noise=lambda call: 1.0 + 0.5 * (call // 7))  # 7 operations a round
     table = in_target_passes(measure(SimulatedEngine(drifting), Store.in_memory()))
     assert np.median(table, axis=0)[1:].tolist() == pytest.approx([1.0, 1.1, 1.2, 1.3, 2.0], rel=0.05)
 
@@ -86,7 +86,7 @@ def test_a_machine_that_slows_down_as_a_whole_shares_all_of_it():
 
 
 def test_a_round_in_which_the_anchor_jumps_is_measured_again():
-    stalled = world(noise=lambda call: 4.0 if call == 3 else 1.0)  # the second anchor of the first round
+    stalled = world(noise=lambda call: 4.0 if call == 3 else 1.0)  # the middle anchor of the first round
     curve = measure(SimulatedEngine(stalled), Store.in_memory())
     assert len(curve.anchor_s) == 5
     assert max(curve.anchor_s) == pytest.approx(0.1)

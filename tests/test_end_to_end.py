@@ -1,0 +1,153 @@
+"""The command as a user runs it, on real models, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import advisor
+from advisor.testing.zoo import Recipe, build
+
+PROMPTS = ("Count from one to twenty.", "Write a haiku about rain.", "What is 12 times 12?", "List five colours.")
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "advisor", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def target() -> Path:
+    return build(Recipe(60, "F16"))
+
+
+@pytest.fixture(scope="module")
+def drafts() -> tuple[Path, Path]:
+    return build(Recipe(29, "Q8_0")), build(Recipe(24, "Q4_0"))
+
+
+@pytest.fixture
+def question(tmp_path: Path, target: Path, drafts: tuple[Path, Path]) -> list[str | Path]:
+    workload = tmp_path / "prompts.txt"
+    workload.write_text("\n".join(PROMPTS))
+    choices = [argument for draft in drafts for argument in ("--draft", draft)]
+    return ["recommend", "--target", target, *choices, "--workload", workload, "--budget", "45s", "--max-tokens", 32]
+
+
+def test_a_recommendation_from_nothing_and_again_from_the_store(question):
+    first = run(*question, "--format", "json")
+    assert first.returncode == 0, first.stderr
+    document = json.loads(first.stdout)
+    schema = json.loads((Path(advisor.__file__).parent / "schema" / "recommendation.schema.json").read_text())
+    jsonschema.validate(document, schema)
+    assert {row["quant"] for row in document["candidates"]} == {"Q8_0", "Q4_0"}
+    assert document["baseline"]["tokens_per_second"] > 0
+    better, worse = (next(r for r in document["candidates"] if r["quant"] == q) for q in ("Q8_0", "Q4_0"))
+    assert better["acceptance_rate"] > worse["acceptance_rate"]  # one layer dropped against six
+    started = time.monotonic()
+    again = run(*question, "--format", "json")
+    assert time.monotonic() - started < 20
+    repeated = json.loads(again.stdout)
+    assert repeated["candidates"] == document["candidates"]
+    assert repeated["measurement"]["from_store"]
+
+
+def test_the_text_report_ends_with_a_command_line(question, target):
+    shown = run(*question)
+    assert shown.returncode == 0, shown.stderr
+    assert "Verdict" in shown.stdout
+    assert f"-m {target}" in shown.stdout
+    assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT to a child needs a console group on Windows")
+def test_ctrl_c_exits_130_and_leaves_no_process(question):
+    command = [sys.executable, "-m", "advisor", *map(str, question)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    children: list[int] = []
+    import psutil
+
+    deadline = time.monotonic() + 60
+    while not children and time.monotonic() < deadline:
+        children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    psutil.wait_procs([psutil.Process(pid) for pid in children if psutil.pid_exists(pid)], timeout=20)
+    assert not any(psutil.pid_exists(pid) for pid in children)
+
+
+def refused(*arguments: str | Path) -> str:
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_missing_file(tmp_path):
+    assert "missing.gguf" in refused("recommend", "--target", tmp_path / "missing.gguf")
+
+
+def test_a_bare_name_needs_a_file():
+    assert "file" in refused("recommend", "--target", "qwen2.5-72b-q8")
+
+
+def test_a_file_that_is_no_model(tmp_path, drafts):
+    text = tmp_path / "notes.gguf"
+    text.write_text("these are my notes")
+    assert "GGUF" in refused("recommend", "--target", text, "--draft", drafts[0])
+
+
+def test_a_truncated_model(tmp_path, target, drafts):
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(target.read_bytes()[:500_000])
+    assert "cut.gguf" in refused("recommend", "--target", cut, "--draft", drafts[0])
+
+
+def test_a_draft_as_large_as_the_target_is_named_with_its_reason(target, drafts):
+    message = refused("recommend", "--target", drafts[0], "--draft", target)
+    assert "60L" in message
+
+
+def test_a_malformed_workload_names_the_line(tmp_path, target, drafts):
+    workload = tmp_path / "bad.jsonl"
+    workload.write_text('{"prompt": "fine"}\n{"prompt": 3}\n')
+    assert "line 2" in refused("recommend", "--target", target, "--draft", drafts[0], "--workload", workload)
+
+
+def test_a_prompt_longer_than_the_context_is_named(tmp_path, target, drafts):
+    workload = tmp_path / "long.txt"
+    workload.write_text("short\n" + "word " * 600)
+    message = refused(
+        "recommend",
+        "--target",
+        target,
+        "--draft",
+        drafts[0],
+        "--workload",
+        workload,
+        "--context",
+        512,
+        "--max-tokens",
+        32,
+    )
+    assert "Prompt 2" in message
+    assert "--context" in message
+
+
+def test_a_budget_too_small_for_one_run(target, drafts):
+    assert "--budget" in refused("recommend", "--target", target, "--draft", drafts[0], "--budget", "2s")
+
+
+def test_an_unknown_option_value(target, drafts):
+    assert "--k-max" in refused("recommend", "--target", target, "--draft", drafts[0], "--k-max", 0)
