@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advisor.engines import ENGINES, StartEngine
-from advisor.errors import AdvisorError, FileProblem, NothingFits
+from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
 from advisor.gguf import read_model
 from advisor.host import probe
 from advisor.plan import check_budget
@@ -49,18 +49,19 @@ def recommend(request: Request, progress: Progress, start_engine: StartEngine | 
     """The whole job. Raises AdvisorError for what a user can meet, Interrupted on Ctrl-C."""
     settings = request.settings
     check_budget(settings.budget_s)
-    progress.stage("look at the machine and the files", 0)
-    host = probe(store_dir=data_dir())
-    target = read_target(request.target, host, settings.context)
-    drafts, unreadable = read_drafts(request.drafts)
-    candidates, rejected = prune(target, drafts, host, settings.context, k_max=settings.k_max)
-    rejected = [*unreadable, *rejected]
-    if not candidates:
-        raise _nothing_fits(rejected)
-
     with ExitStack() as stack:
         store = stack.enter_context(_open_store(progress))
+        # From here on this process alone measures on this machine; free memory is what is free without another one.
         stack.enter_context(timing_lock(_lock_path(store), timeout_s=LOCK_TIMEOUT_S, waiting=progress.note))
+        progress.stage("look at the machine and the files", 0)
+        host = probe(store_dir=data_dir())
+        target = read_target(request.target, host, settings.context)
+        drafts, unreadable = read_drafts(request.drafts)
+        candidates, pruned = prune(target, drafts, host, settings.context, k_max=settings.k_max)
+        rejected = [*unreadable, *pruned]
+        if not candidates:
+            raise _nothing_fits(rejected)
+
         question = Question(host, target, request.workload, settings, request.fresh)
         study = Study(question, candidates, rejected, store, start_engine or ENGINES[request.engine], progress)
         stack.callback(study.shutdown)
@@ -74,7 +75,7 @@ def recommend(request: Request, progress: Progress, start_engine: StartEngine | 
         except KeyboardInterrupt:
             raise Interrupted(study.conclude(INTERRUPTED) if study.can_conclude else None) from None
         recommendation = study.conclude()
-    save_last(recommendation)
+    _keep(recommendation, progress)
     return recommendation
 
 
@@ -87,19 +88,30 @@ def read_target(path: Path, host: Host, context: int) -> Model:
             why="Such a file is a part that drafts for another model.",
             fix="Give the whole model with --target.",
         )
+    if target.attention.recurrent_state_bytes:
+        raise FileProblem(
+            f"{target.name} cannot be measured yet: it is a recurrent or hybrid model.",
+            why="Its memory cannot be rolled back token by token; llama.cpp verifies such targets through checkpoints, "
+            "which this version does not measure.",
+            fix="Measure llama-server with and without the draft, or choose a target with attention only.",
+        )
     fits_alone(target, host, context)
     return target
 
 
 def read_drafts(paths: Sequence[Path]) -> tuple[list[Model], list[Rejected]]:
-    """Headers of the draft files; a file that cannot be read is rejected, not fatal."""
-    models, rejected = [], []
+    """Headers of the draft files. A file that cannot be read, or that is a copy of another, is rejected, not fatal."""
+    models: dict[str, Model] = {}
+    rejected: list[Rejected] = []
     for path in paths:
         try:
-            models.append(read_model(path))
+            model = read_model(path)
+            first = models.setdefault(model.content_hash, model)
+            if first is not model:
+                rejected.append(Rejected(model.name, model.quant, "duplicate", f"{path} is a copy of {first.path}"))
         except FileProblem as error:
             rejected.append(Rejected(path.name, "?", "unreadable", f"{error.what} {error.why}".strip()))
-    return models, rejected
+    return sorted(models.values(), key=lambda model: model.active_weights_bytes), rejected
 
 
 def _open_store(progress: Progress) -> Store:
@@ -113,9 +125,17 @@ def _open_store(progress: Progress) -> Store:
     return store
 
 
+def _keep(recommendation: Recommendation, progress: Progress) -> None:
+    """For explain and export. An answer that cannot be kept is still an answer."""
+    try:
+        save_last(recommendation)
+    except StoreError as error:
+        progress.note(f"The recommendation is not kept for later commands: {error.what} {error.why}".strip())
+
+
 def _lock_path(store: Store) -> Path:
     """Beside the measurements, or in the temporary folder where those cannot be kept."""
-    folder = store.path.parent if store.path == measurements_path() else Path(tempfile.gettempdir())
+    folder = store.path.parent if store.on_disk else Path(tempfile.gettempdir())
     return folder / "advisor-timing.lock"
 
 

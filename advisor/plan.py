@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from advisor.engines.base import Engine
-from advisor.errors import BudgetTooSmall, WorkloadError
+from advisor.errors import BudgetTooSmall, EngineRefusal, WorkloadError
 from advisor.types import Prompt, Settings
 
 TRANSCRIPT_SHARE = 0.2
 CURVE_SHARE = 0.2
 MIN_PROMPTS, GOOD_PROMPTS, MAX_PROMPTS = 4, 8, 24
 MIN_TOKENS, GOOD_TOKENS = 32, 64
+LENGTHS = tuple(base << shift for shift in range(16) for base in (32, 48))
 TRIAL_PROMPTS = 4
 PROBE_TOKENS = 12
-LEAST_ANSWER = 8  # tokens of room that a prompt must leave in the context
+LEAST_ANSWER = 16  # tokens of room that a prompt must leave in the context
 LEAST_BUDGET_S = 5.0  # loading two models and one answer takes longer than this on any machine
 
 
@@ -52,13 +53,26 @@ def make_plan(engine: Engine, prompts: Sequence[Prompt], settings: Settings) -> 
     started = time.perf_counter()
     tokenized = [_fitting(engine, prompt, number, settings.context) for number, prompt in enumerate(prompts, start=1)]
     load_s = time.perf_counter() - started
+    engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)  # the first pass reads the file from disk
     probe = engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)
     token_s = probe.decode_s / max(1, probe.tokens - 1)
     return divide(settings, len(prompts), token_s, prompt_s=probe.prefill_s, load_s=load_s)
 
 
+def _step_down(tokens: int) -> int:
+    """The next round number at or below, so that nearly equal plans share their transcripts."""
+    return max((step for step in LENGTHS if step <= tokens), default=tokens)
+
+
 def _fitting(engine: Engine, prompt: Prompt, number: int, context: int) -> tuple[int, ...]:
-    tokens = engine.tokenize(prompt.messages)
+    try:
+        tokens = engine.tokenize(prompt.messages)
+    except EngineRefusal as error:
+        raise WorkloadError(
+            f"Prompt {number} of the workload does not go through the target's chat template.",
+            why=error.what,
+            fix="Some templates refuse a system message or two messages of one role in a row: rewrite the prompt.",
+        ) from None
     if len(tokens) + LEAST_ANSWER > context:
         raise WorkloadError(
             f"Prompt {number} of the workload does not fit: it has {len(tokens)} tokens, the context has {context}.",
@@ -78,7 +92,7 @@ def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt
     longest = int((share_s / least - prompt_s) / token_s)
     shortest = min(MIN_TOKENS, settings.max_tokens)
     if longest < shortest:
-        needed_s = least * (prompt_s + shortest * token_s) / TRANSCRIPT_SHARE + load_s
+        needed_s = 1.2 * least * (prompt_s + shortest * token_s) / TRANSCRIPT_SHARE + load_s
         raise BudgetTooSmall(
             f"A budget of {settings.budget_s:.0f} s is too small for this target on this machine.",
             why=f"It makes {1 / token_s:.1f} tokens a second; {least} answers of {shortest} tokens are the least that "
@@ -86,7 +100,7 @@ def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt
             fix=f"Give at least --budget {needed_s / 60 + 0.5:.0f}m.",
         )
     wanted = int((share_s / min(GOOD_PROMPTS, available_prompts) - prompt_s) / token_s)
-    max_tokens = min(settings.max_tokens, longest, max(wanted, GOOD_TOKENS))
+    max_tokens = min(settings.max_tokens, _step_down(min(longest, max(wanted, GOOD_TOKENS))))
     answer_s = prompt_s + max_tokens * token_s
     prompts = max(least, min(MAX_PROMPTS, available_prompts, int(share_s / answer_s)))
     return Plan(prompts, max_tokens, min(TRIAL_PROMPTS, prompts), token_s)

@@ -67,13 +67,17 @@ class RunMeasurer:
         return Pair(baseline, self._speculate(config, transcript))
 
     def _answer(self, transcript: Transcript) -> Run:
-        return self._engine.answer(transcript.prompt_tokens, self._sampling, self._max_tokens)
+        return self._engine.answer(transcript.prompt_tokens, self._sampling, self._room(transcript))
 
     def _speculate(self, config: Config, transcript: Transcript) -> Run:
-        run = self._engine.speculate(transcript.prompt_tokens, config, self._sampling, self._max_tokens)
+        run = self._engine.speculate(transcript.prompt_tokens, config, self._sampling, self._room(transcript))
         if run.tokens < 2 or (run.drafted == 0 and config.p_min == 0 and run.tokens > 2):
             raise EngineRefusal("The engine ran without speculating: no token was drafted.")
         return run
+
+    def _room(self, transcript: Transcript) -> int:
+        """How long the answer may be: what the plan allows, and what the context holds after the prompt."""
+        return min(self._max_tokens, self._context - len(transcript.prompt_tokens))
 
     def _key(self, config: Config, transcript: Transcript) -> dict[str, object]:
         return {
@@ -85,5 +89,7 @@ class RunMeasurer:
             "prompt": list(transcript.prompt_tokens),
             "sampling": vars(self._sampling),
             "threads": self._threads,
+            "placement": vars(self._candidates[config.draft].placement),
+            "context": self._context,
             "max_tokens": self._max_tokens,
         }

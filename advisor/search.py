@@ -1,8 +1,8 @@
 """Search: short real speculative runs, chosen by expected improvement, kept by Optuna.
 
 Optuna holds the trials (a journal file survives kill -9), and its WilcoxonPruner stops a loser after a few prompts.
-Which config to run next comes from the predictor's belief, through a sampler of our own: with acceptance replayed and
-costs measured there is far more to know about a config than past objective values tell a generic sampler.
+Which config to run next comes from the predictor's belief and is enqueued: with acceptance replayed and costs measured
+there is far more to know about a config than past objective values tell a generic sampler.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from advisor.acceptance.replay import P_MIN_GRID
 from advisor.errors import EngineError
-from advisor.predict.predictor import Belief, Predictor
+from advisor.predict.predictor import Z_80, Belief, Predictor
 from advisor.progress import Progress
 from advisor.types import Config, Run, Trial
 
@@ -33,7 +33,7 @@ CANNOT_WIN_SDS = 2.5  # a config this many standard deviations below 1.0 is not 
 MAX_TRIALS = 24
 NO_DRAFT = "none"
 
-STOPPED_SETTLED = "more runs cannot change the answer"
+STOPPED_SETTLED = "no further run is expected to change the answer"
 STOPPED_HOPELESS = "no pairing can reach the speed of the target alone"
 STOPPED_BUDGET = "the budget is spent"
 STOPPED_MAX_TRIALS = f"{MAX_TRIALS} configurations have been run"
@@ -54,7 +54,7 @@ def search(
     predictor: Predictor,
     run_prompt: RunPrompt,
     *,
-    journal: Path,
+    journal: Path | None,
     study_name: str,
     drafts: Sequence[str],
     k_max: int,
@@ -67,8 +67,9 @@ def search(
     """Run configs until the answer is settled or the budget is spent.
 
     ``trial_s`` is what one trial is expected to take; a trial that does not fit in ``time_left_s()`` is not begun.
-    A study of the same name goes on where it stopped. ``on_trial`` sees every trial as it ends, so that an interrupt
-    loses none. A draft whose engine fails is dropped and named in ``failed``.
+    ``journal`` is the file that keeps the study, None where nothing can be kept. ``drafts`` are all that were asked
+    about, also those that have failed since. A study of the same name goes on where it stopped. ``on_trial`` sees every
+    trial as it ends, so that an interrupt loses none. A draft whose engine fails is dropped and named in ``failed``.
     """
     study = _open_study(journal, study_name)
     space = _space(drafts, k_max)
@@ -81,7 +82,10 @@ def search(
     while True:
         if not predictor.analytics:
             return SearchResult(tuple(trials), STOPPED_EMPTY, failed)
-        config, reason = next_config(predictor.believe(trials))
+        belief = predictor.believe(trials)
+        config, reason = next_config(belief)
+        if reason == STOPPED_SETTLED:
+            config = unmeasured_pick(belief)
         if config is None:
             return SearchResult(tuple(trials), reason, failed)
         if len(trials) >= MAX_TRIALS:
@@ -115,6 +119,12 @@ def next_config(belief: Belief) -> tuple[Config | None, str]:
     if gain[choice] < WORTH_A_RUN:
         return None, STOPPED_SETTLED
     return belief.configs[choice], ""
+
+
+def unmeasured_pick(belief: Belief) -> Config | None:
+    """The config with the best lower end if no real run has confirmed it: an answer should have been seen to work."""
+    best = int(np.argmax(belief.log_mean - Z_80 * belief.log_sd()))
+    return None if belief.configs[best] in belief.measured else belief.configs[best]
 
 
 def expected_improvement(log_gain: Floats, sd: Floats) -> Floats:
@@ -164,18 +174,20 @@ def _trial(config: Config, pairs: Sequence[tuple[Run, Run]], pruned: bool) -> Tr
     )
 
 
-def _open_study(journal: Path, name: str) -> optuna.Study:
+def _open_study(journal: Path | None, name: str) -> optuna.Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    # The open lock works where symbolic links need a privilege (Windows).
-    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
+    storage: optuna.storages.BaseStorage = optuna.storages.InMemoryStorage()
+    if journal is not None:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        # The open lock works where symbolic links need a privilege (Windows).
+        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        pruner = optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=3)
+        pruner = optuna.pruners.WilcoxonPruner(p_threshold=0.2, n_startup_steps=2)  # 3 of 3 prompts worse: p = 1/8
     return optuna.create_study(
         study_name=name,
         storage=storage,

@@ -138,6 +138,10 @@ class Store:
         """A store that forgets everything when it is closed."""
         return cls(_IN_MEMORY)
 
+    @property
+    def on_disk(self) -> bool:
+        return self.path != _IN_MEMORY
+
     def __enter__(self) -> Store:
         return self
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from advisor.acceptance.replay import at_once, replay_all
@@ -17,8 +17,8 @@ from advisor.acceptance.transcripts import spread, write_transcripts
 from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
 from advisor.cost.step_law import step_law
 from advisor.engines import StartEngine
-from advisor.engines.base import LoadOptions, Role
-from advisor.errors import EngineError
+from advisor.engines.base import LONGEST_CHAIN, Engine, LoadOptions, Role
+from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.host import with_decode_bandwidth
 from advisor.plan import CURVE_SHARE, Plan, make_plan
 from advisor.predict.predictor import Predictor
@@ -34,6 +34,7 @@ from advisor.types import (
     Host,
     MeasurementNotes,
     Model,
+    Reason,
     Recommendation,
     Rejected,
     Settings,
@@ -44,6 +45,7 @@ from advisor.types import (
 )
 
 INTERRUPTED = "interrupted"
+REPLAYS_END = 0.6  # no replay begins after this share of the budget: curves and a real run must follow
 VISITS = 2  # a shared machine changes within minutes: every curve is seen at more than one time
 ROUNDS_PER_VISIT: dict[Role, int] = {"target": 4, "draft": 3}
 
@@ -55,6 +57,14 @@ class Question:
     workload: Workload
     settings: Settings
     fresh: bool = False
+
+
+def with_one_target_placement(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with the target placed for the draft that leaves it least room: it is loaded once for all."""
+    layers = [candidate.placement.target_gpu_layers for candidate in candidates]
+    partial = [count for count in layers if count >= 0]
+    least = min(partial) if partial else -1
+    return [replace(c, placement=replace(c.placement, target_gpu_layers=least)) for c in candidates]
 
 
 class Study:
@@ -71,14 +81,18 @@ class Study:
     ) -> None:
         self._question, self._settings = question, question.settings
         self._host, self._target = question.host, question.target
-        self._candidates, self._rejected = list(candidates), list(rejected)
+        self._candidates, self._rejected = with_one_target_placement(candidates), list(rejected)
+        self._asked_drafts = sorted(candidate.draft.content_hash for candidate in candidates)
         self._store, self._start_engine, self._progress = store, start_engine, progress
+        self._engines: list[Engine] = []
         self._started = time.monotonic()
         self._threads = self._settings.threads or self._host.cores_usable
-        self._engine = start_engine(True, self._remember_remedy)
+        self._needs_remedy = False
+        self._engine = self._new_engine()
         self._remedy_name = f"repack-off/{self._host.fingerprint}/{self._engine.build.key}"
-        if store.recall(self._remedy_name):
-            self._engine = start_engine(False, self._remember_remedy)
+        if store.recall(self._remedy_name) and not question.fresh:
+            self._needs_remedy = True
+            self._engine = self._new_engine()
         self._question_name = self._name_of_question()
         self._plan: Plan
         self._transcripts: tuple[Transcript, ...] = ()
@@ -96,8 +110,7 @@ class Study:
     def plan_measurements(self) -> None:
         """Decide how many answers of which length the budget allows."""
         self._progress.stage("load the target", 0)
-        layers = self._candidates[0].placement.target_gpu_layers
-        self._engine.open("target", self._target, self._load_options(layers))
+        self._open_target()
         key: dict[str, object] = {"question": self._question_name, "budget_s": self._settings.budget_s}
         plan = self._store.get("plan", key, Plan)
         if plan is None:
@@ -123,7 +136,7 @@ class Study:
     def replay_drafts(self) -> None:
         """Acceptance of every draft for every k, n_min and p_min."""
         self._traces, failures = replay_all(
-            lambda: self._start_engine(not self._engine.repack_off, self._remember_remedy),
+            self._new_engine,
             self._store,
             self._target,
             self._candidates,
@@ -133,9 +146,14 @@ class Study:
             k_max=self._settings.k_max,
             threads=self._threads,
             at_once=at_once(self._candidates, self._threads),
+            time_left_s=lambda: self._time_left_s() - self._settings.budget_s * (1 - REPLAYS_END),
             progress=self._progress,
         )
         self._reject(failures)
+        if self._needs_remedy and not self._engine.repack_off:  # found by a replay: all timings run with it
+            self._engine.shutdown()
+            self._engine = self._new_engine()
+            self._open_target()
 
     def measure_curves(self) -> None:
         """Cost: t(b) of the target alone and d(b) of each draft beside it, in two visits spread over time.
@@ -144,12 +162,15 @@ class Study:
         """
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         for visit in range(VISITS):
+            if visit and self._time_left_s() < 0:
+                return
             self._engine.close("draft")
             self._target_visits.append(self._curve("target", {"target": self._target}, visit))
-            failures: dict[str, EngineError] = {}
+            failures: dict[str, AdvisorError] = {}
             for candidate in self._contenders() if visit else self._candidates:
                 draft = candidate.draft
-                self._engine.open("draft", draft, self._load_options(candidate.placement.draft_gpu_layers))
+                layers = candidate.placement.draft_gpu_layers
+                self._engine.open("draft", draft, LoadOptions(self._settings.context, self._threads, layers))
                 try:
                     curve = self._curve("draft", {"target": self._target, "draft": draft}, visit)
                     self._draft_visits.setdefault(draft.content_hash, []).append(curve)
@@ -180,9 +201,9 @@ class Study:
         result = search(
             self._predictor,
             measurer,
-            journal=data_dir() / "studies.journal",
+            journal=data_dir() / "studies.journal" if self._store.on_disk else None,
             study_name=self._name,
-            drafts=sorted(candidate.draft.content_hash for candidate in self._candidates),
+            drafts=self._asked_drafts,
             k_max=self._settings.k_max,
             prompts=prompts,
             trial_s=2 * prompts * self._plan.max_tokens * self._plan.token_s,
@@ -197,7 +218,7 @@ class Study:
         """The recommendation from whatever has been measured."""
         assert self._predictor is not None
         elapsed_s = time.monotonic() - self._started
-        if self._engine.used:
+        if any(engine.used for engine in self._engines):
             self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
         baseline = self._baseline()
         found = answer(self._predictor.estimates(self._trials, baseline.tokens_per_second), self._candidates)
@@ -205,7 +226,7 @@ class Study:
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
             build=self._engine.build,
             target=self._target,
-            settings=self._settings,
+            settings=replace(self._settings, threads=self._threads),
             workload=self._question.workload.name,
             categories=tuple(dict.fromkeys(t.category for t in self._transcripts)),
             baseline=baseline,
@@ -229,7 +250,7 @@ class Study:
                 ),
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
-                from_store=not self._engine.used,
+                from_store=not any(engine.used for engine in self._engines),
                 repack_off=self._engine.repack_off,
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -258,8 +279,9 @@ class Study:
 
     def _curve(self, role: Role, models: dict[Role, Model], visit: int) -> CostCurve:
         """One visit to a curve. Half of the curves' share of the budget is the target's, which every draft leans on."""
-        depth = typical_depth(self._transcripts)
         b_max = self._settings.k_max + 1
+        length = max(b_max, LONGEST_CHAIN)
+        depth = min(typical_depth(self._transcripts), self._settings.context - length)
         share_s = self._settings.budget_s * CURVE_SHARE / 2 / VISITS
         coarse = 3 * b_max * self._plan.token_s > share_s
         return measure_curve(
@@ -268,31 +290,60 @@ class Study:
             models,
             role,
             host=self._host.fingerprint,
-            threads=self._threads,
+            loading=self._loading(models),
             points=curve_points(b_max, coarse=coarse),
             depth=depth,
-            text=text_for_timing(self._transcripts, depth + b_max),
+            text=text_for_timing(self._transcripts, depth + length),
             sampling=self._settings.sampling,
             rounds=ROUNDS_PER_VISIT[role],
             budget_s=share_s if role == "target" else share_s / len(self._candidates),
             visit=visit,
         )
 
-    def _load_options(self, gpu_layers: int) -> LoadOptions:
-        return LoadOptions(self._settings.context, self._threads, gpu_layers)
+    def _loading(self, models: Mapping[Role, Model]) -> dict[str, object]:
+        """How these models are loaded, where that changes what a decode costs."""
+        placements = {candidate.draft.content_hash: candidate.placement for candidate in self._candidates}
+        draft = models.get("draft")
+        return {
+            "threads": self._threads,
+            "target_gpu_layers": self._candidates[0].placement.target_gpu_layers,
+            "draft_gpu_layers": placements[draft.content_hash].draft_gpu_layers if draft else 0,
+        }
+
+    def _open_target(self) -> None:
+        layers = self._candidates[0].placement.target_gpu_layers
+        options = LoadOptions(self._settings.context, self._threads, layers, outputs=self._settings.k_max + 1)
+        self._engine.open("target", self._target, options)
+
+    def _new_engine(self) -> Engine:
+        engine = self._start_engine(not self._needs_remedy, self._remember_remedy)
+        self._engines.append(engine)
+        return engine
 
     def _remember_remedy(self) -> None:
+        if self._needs_remedy:
+            return
+        self._needs_remedy = True
         self._store.remember(self._remedy_name, "1")
         self._progress.note("This host needs the repack remedy: models run without extra buffer types (--no-repack).")
 
-    def _reject(self, failures: Mapping[str, EngineError]) -> None:
+    def _reject(self, failures: Mapping[str, AdvisorError]) -> None:
         """A draft whose engine failed leaves the race and keeps its reason."""
         for candidate in list(self._candidates):
             error = failures.get(candidate.draft.content_hash)
             if error is not None:
                 self._candidates.remove(candidate)
+                reason: Reason = "budget" if isinstance(error, BudgetTooSmall) else "engine"
                 detail = f"{error.what} {error.why}".strip()
-                self._rejected.append(Rejected(candidate.draft.name, candidate.draft.quant, "engine", detail))
+                self._rejected.append(Rejected(candidate.draft.name, candidate.draft.quant, reason, detail))
+        if failures and not self._candidates:
+            names = "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in self._rejected)
+            raise EngineError(
+                "The engine failed with every draft, so there is no answer.",
+                why=names,
+                fix="What was measured is stored; the same command goes on from there. A reinstalled llama-cpp-python "
+                "or a smaller --context may help.",
+            )
 
     def _baseline(self) -> Baseline:
         runs = [run for trial in self._trials for run in trial.baselines]

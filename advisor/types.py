@@ -25,7 +25,17 @@ from advisor.errors import FileProblem
 
 Evidence = Literal["prior", "replay", "measured"]
 Verdict = Literal["speculate", "do-not-speculate"]
-Reason = Literal["memory", "tokenizer", "not-a-draft", "unreadable", "same-as-target", "engine", "slower-than-target"]
+Reason = Literal[
+    "memory",
+    "tokenizer",
+    "not-a-draft",
+    "unreadable",
+    "same-as-target",
+    "duplicate",
+    "budget",
+    "engine",
+    "slower-than-target",
+]
 DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
 
 RECOMMENDATION_SCHEMA = "draft-advisor/recommendation/1"

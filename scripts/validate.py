@@ -101,7 +101,7 @@ def check_speedup() -> None:
     pairs: dict[tuple[str, Config], list[tuple[Run, Run]]] = {}
     for index, transcript in enumerate(transcripts):
         for draft in drafts:
-            engine.open("draft", draft, LoadOptions(CONTEXT, THREADS))
+            engine.open("draft", draft, LoadOptions(CONTEXT, THREADS, outputs=17))
             for role in ROLES:
                 curves.setdefault((role, draft.content_hash), []).append(
                     _curve(engine, {"target": target, "draft": draft}, role, transcripts)
@@ -145,7 +145,7 @@ def _curve(
         models,
         role,
         host="here",
-        threads=THREADS,
+        loading={"threads": THREADS},
         points=curve_points(max(KS) + 1, coarse=False),
         depth=depth,
         text=text_for_timing(transcripts, depth + max(KS) + 1),
@@ -167,7 +167,7 @@ def check_sweep() -> None:
     configs = [Config("", k, p_min) for k in (1, 2, 3, 4, 6, 8, 12, 16) for p_min in (0.0, 0.6)]
     measured: dict[tuple[Path, Config], float] = {}
     for path in draft_paths:
-        engine.open("draft", read_model(path), LoadOptions(CONTEXT, THREADS))
+        engine.open("draft", read_model(path), LoadOptions(CONTEXT, THREADS, outputs=17))
         for config in configs:
             measured[path, config] = _measured_speedup(engine, transcripts[:2], config, sampling, max_tokens)
             print(f"{path.name:44} k={config.k:2} p_min={config.p_min} {measured[path, config]:.3f}", flush=True)
@@ -182,7 +182,7 @@ def check_sweep() -> None:
     again: dict[tuple[Path, Config], list[tuple[Run, Run]]] = {}
     for index, transcript in enumerate(transcripts):  # turn by turn: the winner of a noisy sweep looks too good
         for path, config in finalists:
-            engine.open("draft", read_model(path), LoadOptions(CONTEXT, THREADS))
+            engine.open("draft", read_model(path), LoadOptions(CONTEXT, THREADS, outputs=17))
             pair = _pair(engine, transcript, config, sampling, max_tokens, run_first=index % 2 == 1)
             again.setdefault((path, config), []).append(pair)
     for path, config in finalists:
@@ -219,7 +219,7 @@ def check_baseline() -> None:
     ratios = []
     for transcript in transcripts * 3:
         alone = engine.answer(transcript.prompt_tokens, sampling, 64)
-        engine.open("draft", draft, LoadOptions(CONTEXT, THREADS))
+        engine.open("draft", draft, LoadOptions(CONTEXT, THREADS, outputs=17))
         beside = engine.answer(transcript.prompt_tokens, sampling, 64)
         engine.close("draft")
         ratios.append(beside.decode_s / alone.decode_s)
@@ -231,7 +231,7 @@ def _transcripts(
     engine: LlamaCppPython, target: Model, sampling: Sampling, *, prompts: int, max_tokens: int
 ) -> tuple[Transcript, ...]:
     engine.close("draft")
-    engine.open("target", target, LoadOptions(CONTEXT, THREADS))
+    engine.open("target", target, LoadOptions(CONTEXT, THREADS, outputs=17))
     return write_transcripts(
         engine,
         Store.in_memory(),
@@ -246,10 +246,10 @@ def _transcripts(
 
 def _replay(engine: LlamaCppPython, target: Model, draft: Model, transcripts: Sequence[Transcript]) -> list[Trace]:
     """Traces of a draft; afterwards the engine holds it as it is deployed, one sequence."""
-    engine.open("draft", draft, LoadOptions(CONTEXT, THREADS, sequences=ROLLOUT.chains + 1))
+    engine.open("draft", draft, LoadOptions(CONTEXT, THREADS, sequences=ROLLOUT.chains + 1, outputs=64))
     traces = [engine.score(transcript, ROLLOUT) for transcript in transcripts]
-    engine.open("target", target, LoadOptions(CONTEXT, THREADS))
-    engine.open("draft", draft, LoadOptions(CONTEXT, THREADS))
+    engine.open("target", target, LoadOptions(CONTEXT, THREADS, outputs=17))
+    engine.open("draft", draft, LoadOptions(CONTEXT, THREADS, outputs=17))
     return traces
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from advisor import pipeline
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
-from advisor.errors import BudgetTooSmall, FileProblem, NothingFits, WorkloadError
+from advisor.errors import BudgetTooSmall, EngineError, FileProblem, NothingFits, WorkloadError
 from advisor.pipeline import Interrupted, Request, recommend
 from advisor.progress import Silent
 from advisor.types import Config, Message, Model, Prompt, Recommendation, Settings, Workload, from_json, to_json
@@ -134,8 +134,15 @@ def test_fresh_measures_again(models):
 
 def test_another_draft_reuses_what_was_measured_of_the_others(models):
     ask(drafts=(SMALL,))
-    engines: list[SimulatedEngine] = []
-    found = ask(drafts=(SMALL, MIDDLE), engines=engines)
+    scored: list[str] = []
+
+    class Counting(SimulatedEngine):
+        def score(self, *arguments):
+            scored.append(self._loaded["draft"].name)
+            return super().score(*arguments)
+
+    found = ask(drafts=(SMALL, MIDDLE), make=Counting)
+    assert set(scored) == {"Middle-1.5B"}
     assert {candidate.draft.name for candidate in found.candidates} == {"Small-0.5B", "Middle-1.5B"}
     assert true_speedup(WORLD, found.best.config) >= 0.98 * best_of_all(WORLD)
 
@@ -212,13 +219,49 @@ def test_noise_does_not_change_the_pick_much_and_the_interval_holds(models, nois
     assert found.best.speedup_low * 0.97 <= truth <= found.best.speedup_high * 1.03
 
 
-def test_a_spent_budget_is_named_and_still_answers(models):
-    class Slow(SimulatedEngine):
-        pass
+def test_a_spent_budget_is_named_and_still_answers(models, monkeypatch):
+    monkeypatch.setattr("advisor.study.Study._time_left_s", lambda self: 0.0)
+    found = ask(drafts=(SMALL, MIDDLE))
+    assert found.measurement.stop_reason == "the budget is spent"
+    assert found.trials == ()
+    assert found.best.evidence == "replay"
+    assert [(r.draft, r.reason) for r in found.rejected] == [("Middle-1.5B", "budget")]
 
-    found = ask(budget_s=300)
-    assert found.measurement.stop_reason in ("the budget is spent", "more runs cannot change the answer")
-    assert found.measurement.prompts >= 4
+
+def test_every_draft_failing_is_a_failure_not_an_answer(models):
+    drafts = {name: dataclasses.replace(draft, crashes=True) for name, draft in WORLD.drafts.items()}
+    with pytest.raises(EngineError, match="failed with every draft") as caught:
+        ask(dataclasses.replace(WORLD, drafts=drafts))
+    assert caught.value.exit_code == 3
+
+
+def test_a_draft_that_failed_once_can_come_back(models):
+    drafts = {**WORLD.drafts, SMALL.content_hash: dataclasses.replace(WORLD.drafts[SMALL.content_hash], crashes=True)}
+    ask(dataclasses.replace(WORLD, drafts=drafts))
+    found = ask()
+    assert {candidate.draft.name for candidate in found.candidates} >= {"Small-0.5B", "Middle-1.5B"}
+
+
+def test_a_copy_of_a_draft_is_considered_once(models, monkeypatch):
+    known = pipeline.read_model
+    copy = Path("/elsewhere/copy.gguf")
+    twin = dataclasses.replace(SMALL, path=str(copy))
+    monkeypatch.setattr(pipeline, "read_model", lambda path: twin if path == copy else known(path))
+    found = ask(drafts=(SMALL, twin))
+    assert [(r.draft, r.reason) for r in found.rejected] == [("Small-0.5B", "duplicate")]
+
+
+def test_a_folder_that_cannot_be_written_costs_the_memory_not_the_answer(models, data_directory):
+    data_directory.parent.mkdir(parents=True, exist_ok=True)
+    data_directory.write_text("a file where the folder should be")
+    assert ask().verdict == "speculate"
+
+
+def test_a_recurrent_target_is_refused_before_anything_runs(models, monkeypatch):
+    state = dataclasses.replace(TARGET.attention, recurrent_state_bytes=1000)
+    monkeypatch.setattr(pipeline, "read_model", lambda path: dataclasses.replace(TARGET, attention=state))
+    with pytest.raises(FileProblem, match="recurrent"):
+        ask()
 
 
 def test_a_budget_too_small_says_how_much_is_needed(models):

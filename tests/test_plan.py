@@ -24,7 +24,7 @@ def test_the_answers_take_about_their_share_of_the_budget(budget_s, token_s):
 def test_a_fast_target_writes_many_whole_answers_and_a_slow_one_a_few_short_ones():
     fast, slow = plan(300, 0.005), plan(300, 0.3)
     assert (fast.prompts, fast.max_tokens) == (24, 256)
-    assert slow.prompts == 4
+    assert 4 <= slow.prompts <= 5
     assert 32 <= slow.max_tokens < 64
 
 

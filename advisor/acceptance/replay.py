@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from advisor.engines.base import Engine, LoadOptions, RolloutOptions
-from advisor.errors import EngineError
+from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.progress import Progress
 from advisor.store import Store
 from advisor.types import Candidate, Model, Trace, Transcript
 
 P_MIN_GRID = (0.0, 0.4, 0.6, 0.75, 0.9)
+ROWS_AT_ONCE = 64  # positions scored in one decode: 64 rows of logits are 39 MB for a vocabulary of 152k
+SCORING_COPIES = 3  # logits as llama.cpp reserves them, as it hands them out, and numpy's copy
 ROLLOUT_CHAINS = 8  # per answer: enough to know the mean length of a doomed draft, cheap enough to be always on
 
 
@@ -28,9 +30,11 @@ def replay_all(
     k_max: int,
     threads: int,
     at_once: int,
+    time_left_s: Callable[[], float],
     progress: Progress,
-) -> tuple[dict[str, tuple[Trace, ...]], dict[str, EngineError]]:
-    """Traces by draft content hash, and the error of each draft whose engine failed.
+) -> tuple[dict[str, tuple[Trace, ...]], dict[str, AdvisorError]]:
+    """Traces by draft content hash, and the error of each draft that has none: its engine failed, or its turn came
+    after ``time_left_s()`` was spent (the first always has its turn).
 
     ``start_engine()`` gives an engine of its own to each replay; ``at_once`` of them share ``threads``.
     Traces found in the store need no engine. Nothing may be timed while this runs.
@@ -57,13 +61,13 @@ def replay_all(
             missing.append(candidate)
     jobs = max(1, min(len(missing), at_once))
     outcomes = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
-        delayed(_replay_one)(start_engine, candidate, transcripts, rollout, context, max(1, threads // jobs))
-        for candidate in missing
+        delayed(_replay_one)(start_engine, candidate, transcripts, rollout, context, max(1, threads // jobs), left_s)
+        for candidate, left_s in zip(missing, [lambda: 1.0, *[time_left_s] * len(missing)], strict=False)
     )
-    failures: dict[str, EngineError] = {}
+    failures: dict[str, AdvisorError] = {}
     for candidate, outcome in zip(missing, outcomes, strict=True):
         draft = candidate.draft.content_hash
-        if isinstance(outcome, EngineError):
+        if isinstance(outcome, AdvisorError):
             failures[draft] = outcome
             progress.note(f"{candidate.draft.label} is left out: {outcome.what}")
         else:
@@ -79,7 +83,8 @@ def at_once(candidates: Sequence[Candidate], threads: int) -> int:
     if not candidates:
         return 1
     room = min(
-        (use.available_bytes - use.margin_bytes - use.target.total_bytes) // max(1, use.draft.total_bytes)
+        (use.available_bytes - use.margin_bytes - use.target.total_bytes)
+        // (use.draft.total_bytes + SCORING_COPIES * ROWS_AT_ONCE * 4 * candidate.draft.vocabulary.size)
         for candidate in candidates
         for use in candidate.memory
     )
@@ -107,11 +112,15 @@ def _replay_one(
     rollout: RolloutOptions,
     context: int,
     threads: int,
-) -> list[tuple[Trace, float]] | EngineError:
+    time_left_s: Callable[[], float],
+) -> list[tuple[Trace, float]] | AdvisorError:
+    if time_left_s() <= 0:
+        return BudgetTooSmall("The budget for replays was spent before its turn; give more --budget or fewer drafts.")
     engine = start_engine()
     try:
         cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
-        options = LoadOptions(cells, threads, candidate.placement.draft_gpu_layers, sequences=rollout.chains + 1)
+        layers = candidate.placement.draft_gpu_layers
+        options = LoadOptions(cells, threads, layers, sequences=rollout.chains + 1, outputs=ROWS_AT_ONCE)
         engine.open("draft", candidate.draft, options)
         scored = []
         for transcript in transcripts:

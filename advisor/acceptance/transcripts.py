@@ -42,7 +42,7 @@ def write_transcripts(
     progress.stage("the target writes its answers", len(prompts))
     written = []
     for prompt in prompts:
-        key = transcript_key(target, prompt, sampling, max_tokens, engine.build.key)
+        key = transcript_key(target, prompt, sampling, max_tokens, context, engine.build.key)
         transcript = store.get("transcript", key, Transcript)
         if transcript is None:
             started = time.perf_counter()
@@ -61,7 +61,7 @@ def write_transcripts(
 
 
 def transcript_key(
-    target: Model, prompt: Prompt, sampling: Sampling, max_tokens: int, build_key: str
+    target: Model, prompt: Prompt, sampling: Sampling, max_tokens: int, context: int, build_key: str
 ) -> dict[str, object]:
     return {
         "target": target.content_hash,
@@ -69,6 +69,7 @@ def transcript_key(
         "category": prompt.category,
         "sampling": vars(sampling),
         "max_tokens": max_tokens,
+        "context": context,
         "build": build_key,
     }
 

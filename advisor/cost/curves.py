@@ -7,7 +7,7 @@ drift that the round's own anchor shows.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +19,17 @@ from advisor.types import CostCurve, Model, Sampling, Transcript
 
 Floats = npt.NDArray[np.float64]
 
+DEPTH_STEP = 32  # costs change slowly with depth: nearby workloads share their curves
 MAX_DRIFT = 0.20  # a round in which the anchor leaves its own median by more than this is not believed
 TARGET_ANCHOR: Operation = ("target", 1)
 PRIOR_ROUNDS, PRIOR_LOG_SD = 10, 0.05  # until anchors varied more than this, they are taken to vary with all else
-COARSE_POINTS = (1, 2, 3, 5, 9, 17, 33, 65)
+COARSE_POINTS = (1, 2, 3, 5, 8, 9, 17, 33, 65)  # kernels switch between 8 and 9
 
 
 def typical_depth(transcripts: Sequence[Transcript]) -> int:
     """The context depth at which a typical token of these answers is decoded."""
-    return int(np.median([len(t.prompt_tokens) + len(t.answer_tokens) // 2 for t in transcripts]))
+    middle = float(np.median([len(t.prompt_tokens) + len(t.answer_tokens) // 2 for t in transcripts]))
+    return max(1, round(middle / DEPTH_STEP)) * DEPTH_STEP
 
 
 def text_for_timing(transcripts: Sequence[Transcript], length: int) -> tuple[int, ...]:
@@ -53,7 +55,7 @@ def measure_curve(
     role: Role,
     *,
     host: str,
-    threads: int,
+    loading: Mapping[str, object],
     points: Sequence[int],
     depth: int,
     text: Sequence[int],
@@ -64,9 +66,9 @@ def measure_curve(
 ) -> CostCurve:
     """A few rounds of the curve of the target or of the draft, from the store if they are there.
 
-    ``models`` names what the engine holds. ``visit`` numbers measurements of the same curve at different times; they
-    are kept apart and joined by ``merged``. Unsettled rounds are measured again once while ``budget_s`` lasts; at
-    least one round is always measured.
+    ``models`` names what the engine holds, ``loading`` how (threads, placement). ``visit`` numbers measurements of the
+    same curve at different times; they are kept apart and joined by ``merged``. Unsettled rounds are measured again
+    once while ``budget_s`` lasts; at least one round is always measured.
     """
     key: dict[str, object] = {
         "host": host,
@@ -74,7 +76,7 @@ def measure_curve(
         "repack_off": engine.repack_off,
         "models": {name: model.content_hash for name, model in models.items()},
         "role": role,
-        "threads": threads,
+        "loading": dict(loading),
         "points": list(points),
         "depth": depth,
         "sampled": sampling.temperature > 0,
@@ -96,8 +98,10 @@ def measure_curve(
 
 
 def curve_operations(role: Role, points: Sequence[int]) -> list[Operation]:
-    """One round: the role's decodes with the anchor before, between and after them."""
+    """One round: the role's decodes with the anchor around them, for the target between them too."""
     wanted: list[Operation] = [(role, b) for b in points if (role, b) != TARGET_ANCHOR]
+    if role == "draft":  # short beside the anchors themselves
+        return [TARGET_ANCHOR, *wanted, TARGET_ANCHOR]
     middle = -(-len(wanted) // 2)
     return [TARGET_ANCHOR, *wanted[:middle], TARGET_ANCHOR, *wanted[middle:], TARGET_ANCHOR]
 

@@ -16,15 +16,19 @@ from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, T
 Role = Literal["target", "draft"]
 Operation = tuple[Role, int]
 
+LONGEST_CHAIN = 4  # timing an operation of one token decodes up to this many in a row
+
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is opened. ``gpu_layers`` -1 means all. ``sequences`` > 1 allows rollouts."""
+    """How a model is opened. ``gpu_layers`` -1 means all. ``sequences`` > 1 allows rollouts. ``outputs``: of how many
+    tokens of one batch logits are wanted at once; memory is reserved for them."""
 
     context: int
     threads: int
     gpu_layers: int = 0
     sequences: int = 1
+    outputs: int = 1
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, T
 VENDORED_BUILDS = {"0.3.36": 11312}
 
 CALL_TIMEOUT_S = 600.0
+# Deaths by the code's own fault. A kill from outside (out of memory) says nothing about kernels. Windows reports an
+# access violation and an illegal instruction as exit codes.
+CODE_CRASHES = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGABRT", "SIGFPE", "exit code 3221225477", "exit code 3221225501"}
 LOAD_BYTES_PER_S = 20e6  # a slow disk: the time limit of a load grows with the file
 
 
@@ -149,8 +152,8 @@ class LlamaCppPython:
     def _load_with_remedy(self, role: Role) -> None:
         try:
             self._load(role)
-        except EngineCrash:
-            if not self._extra_buffers:
+        except EngineCrash as crash:
+            if not self._extra_buffers or crash.signal_name not in CODE_CRASHES:
                 raise
             self._extra_buffers = False
             try:

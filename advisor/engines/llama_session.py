@@ -36,6 +36,7 @@ class ContextOptions:
     gpu_layers: int = 0
     extra_buffers: bool = True
     sequences: int = 1
+    outputs: int = 1
     batch: int = 512
 
 
@@ -69,6 +70,7 @@ class Context:
     def __init__(self, path: str, options: ContextOptions) -> None:
         self.options = options
         self.n_past = 0
+        self._held: tuple[int, ...] = ()
         model_params = llama_cpp.llama_model_default_params()
         model_params.n_gpu_layers = options.gpu_layers
         model_params.use_extra_bufts = options.extra_buffers
@@ -80,7 +82,7 @@ class Context:
         params.n_batch = params.n_ubatch = options.batch
         params.n_seq_max = options.sequences
         params.kv_unified = options.sequences > 1
-        params.n_outputs_max = params.n_outputs_max_per_seq = options.batch
+        params.n_outputs_max = params.n_outputs_max_per_seq = max(options.outputs, options.sequences)
         params.n_threads = params.n_threads_batch = options.threads
         params.swa_full = False  # as llama-server runs
         self.handle = llama_cpp.llama_init_from_model(self.model, params)
@@ -100,6 +102,14 @@ class Context:
     def clear(self) -> None:
         llama_cpp.llama_memory_clear(self.memory, False)
         self.n_past = 0
+        self._held = ()
+
+    def hold(self, tokens: Sequence[int]) -> None:
+        """Make these tokens the whole context, without work where they are already."""
+        if self._held != tuple(tokens) or self.n_past != len(tokens):
+            self.clear()
+            self.prefill(tokens)
+            self._held = tuple(tokens)
 
     def truncate(self, n_past: int) -> None:
         """Forget every cell from position ``n_past`` on."""
@@ -315,8 +325,8 @@ def score(draft: Context, prompt: list[int], answer_tokens: list[int], rollout: 
     fed = [prompt[-1], *answer_tokens[:-1]]  # row i is the draft's view after prompt + answer[:i]
     proposal: list[int] = []
     probability: list[float] = []
-    for start in range(0, len(fed), draft.options.batch):
-        chunk = fed[start : start + draft.options.batch]
+    for start in range(0, len(fed), draft.options.outputs):
+        chunk = fed[start : start + draft.options.outputs]
         rows = draft.rows(draft.decode(chunk, outputs=len(chunk)))
         proposal.extend(rows.argmax(axis=1).tolist())
         probability.extend(top_probability(rows).tolist())
@@ -376,13 +386,13 @@ def time_decodes(
     Decoding starts from a prefill of ``tokens[:depth]`` and goes on with the text itself.
     """
     for role in {role for role, _ in operations}:
-        contexts[role].clear()
-        contexts[role].prefill(tokens[:depth])
+        contexts[role].hold(tokens[:depth])
     sampler = TargetSampler(contexts["target"], sampling) if "target" in contexts else None
     text = tokens[depth:]
     started = time.perf_counter()
     measured: list[list[float]] = []
-    _time_round(contexts, operations, text, depth, sampler)  # warm-up: threads, caches, graph
+    singles = sorted({operation for operation in operations if operation[1] == 1}, reverse=True)
+    _time_round(contexts, singles, text, depth, sampler)  # warm-up: threads, caches
     while len(measured) < rounds and (not measured or time.perf_counter() - started < budget_s):
         measured.append(_time_round(contexts, operations, text, depth, sampler))
     if sampler:

@@ -30,7 +30,7 @@ class WorkerProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         self._last_words = ""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-P", "-m", module],  # -P: nothing is imported from the folder the user is in
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -112,7 +112,7 @@ class WorkerProcess:
         return EngineCrash(
             f"The engine process died ({name}) during '{call}'.",
             why=self._log_tail(),
-            fix="The draft is left out; if it happens with every model, reinstall llama-cpp-python for this machine.",
+            fix="If it happens with every model, reinstall llama-cpp-python for this machine.",
             signal_name=name,
             log_tail=self._log_tail(),
         )

@@ -42,7 +42,7 @@ def list_devices(*, command: Sequence[str] = (), limit_s: float = _TIME_LIMIT_S)
 
     ``command`` replaces the child, for tests.
     """
-    asked = list(command) or [sys.executable, "-m", "advisor.host.devices"]
+    asked = list(command) or [sys.executable, "-P", "-m", "advisor.host.devices"]
     try:
         child = subprocess.run(
             asked, capture_output=True, stdin=subprocess.DEVNULL, timeout=limit_s, env=_environment(), check=False

@@ -23,6 +23,7 @@ from advisor.types import Config, CostCurve, Trace
 Floats = npt.NDArray[np.float64]
 
 REPLICATES = 200
+SOLE_ANSWER_SD = 0.25  # spread of log(speedup) between answers, seen over the built-in prompts
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class AnalyticModel:
         rng = np.random.default_rng(seed)
         # Drawn in this order so that models of several drafts share answers and target rounds draw by draw.
         self._weights = rng.multinomial(len(traces), np.full(len(traces), 1 / len(traces)), size=REPLICATES)
+        self._standard = rng.standard_normal(REPLICATES)
         self._target = _Price(prices(target_curve, "target", unit, self._b_max), rng)
         self._drafting = _Price(prices(draft_curve, "draft", unit, self._b_max), rng)
         self._walkers: dict[float, list[Walker]] = {}
@@ -97,9 +99,20 @@ class AnalyticModel:
             walk=pooled(walks),
             speedup=float(tokens.sum() / seconds.sum()),
             by_prompt=tuple((tokens / seconds).tolist()),
-            log_draws=np.log(drawn),
+            log_draws=self._widened(np.log(drawn)),
             draft_cost=float(self._drafting.middle[1]),
         )
+
+    def _widened(self, log_draws: Floats) -> Floats:
+        """Draws spread to what so few answers justify: n / (n - 1) for the variance, Student's t for the quantile.
+
+        One answer says nothing about others; SOLE_ANSWER_SD stands in.
+        """
+        n = len(self._traces)
+        if n < 2:
+            return np.asarray(log_draws.mean() + SOLE_ANSWER_SD * self._standard)
+        middle = log_draws.mean()
+        return np.asarray(middle + (log_draws - middle) * np.sqrt(n / (n - 1)) * student_factor(n - 1))
 
     def walks(self, config: Config) -> list[Walk]:
         """One walk an answer."""
@@ -108,6 +121,15 @@ class AnalyticModel:
         return [
             walker.walk(config.k, config.n_min, max_tokens=self._max_tokens) for walker in self._walkers[config.p_min]
         ]
+
+
+def student_factor(freedom: int) -> float:
+    """t_0.9(freedom) / z_0.9 by the Cornish-Fisher expansion (Abramowitz & Stegun 26.7.5), within 3 % from 2 up."""
+    z = 1.2816
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return (z + first / freedom + second / freedom**2 + third / freedom**3) / z
 
 
 class _Price:

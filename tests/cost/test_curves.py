@@ -39,7 +39,7 @@ def measure(engine: SimulatedEngine, store: Store, role="target", rounds=5, **ch
     engine.open("draft", DRAFT, options)
     arguments = {
         "host": "h",
-        "threads": 2,
+        "loading": {"threads": 2},
         "points": curve_points(5, coarse=False),
         "depth": 100,
         "text": tuple(range(105)),
@@ -122,8 +122,8 @@ def test_every_round_begins_and_ends_with_the_anchor():
 
 
 def test_coarse_points_keep_both_ends():
-    assert curve_points(17, coarse=True) == (1, 2, 3, 5, 9, 17)
-    assert curve_points(9, coarse=True) == (1, 2, 3, 5, 9)
+    assert curve_points(17, coarse=True) == (1, 2, 3, 5, 8, 9, 17)
+    assert curve_points(9, coarse=True) == (1, 2, 3, 5, 8, 9)
     assert curve_points(2, coarse=True) == (1, 2)
 
 
@@ -134,5 +134,5 @@ def test_drift_is_the_range_of_the_anchor():
 
 def test_depth_and_text_come_from_the_answers():
     answers = [Transcript("code", tuple(range(n)), tuple(range(20)), False) for n in (30, 40, 90)]
-    assert typical_depth(answers) == 50
+    assert typical_depth(answers) == 64
     assert len(text_for_timing(answers, 1000)) == 1000

@@ -36,8 +36,8 @@ def draft() -> Model:
 @pytest.fixture
 def engine(target: Model, draft: Model) -> Iterator[LlamaCppPython]:
     engine = LlamaCppPython()
-    engine.open("target", target, LoadOptions(context=512, threads=2))
-    engine.open("draft", draft, LoadOptions(context=512, threads=2, sequences=ROLLOUT.chains + 1))
+    engine.open("target", target, LoadOptions(context=512, threads=2, outputs=17))
+    engine.open("draft", draft, LoadOptions(context=512, threads=2, sequences=ROLLOUT.chains + 1, outputs=32))
     yield engine
     engine.shutdown()
 
@@ -132,7 +132,7 @@ def test_the_remedy_is_tried_once_found_and_told(draft: Model):
         on_remedy=lambda: told.append("remedy"),
         start_worker=lambda: WorkerProcess("tests.engines.crashing_worker"),
     )
-    engine.open("draft", draft, LoadOptions(context=256, threads=1, sequences=2))
+    engine.open("draft", draft, LoadOptions(context=256, threads=1, sequences=2, outputs=8))
     trace = engine.score(Transcript("x", (1, 2), (3, 4), False), RolloutOptions(2.0, 1, 1))
     assert len(trace.proposal) == 2
     assert engine.repack_off
