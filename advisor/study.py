@@ -218,7 +218,8 @@ class Study:
         """The recommendation from whatever has been measured."""
         assert self._predictor is not None
         elapsed_s = time.monotonic() - self._started
-        if any(engine.used for engine in self._engines):
+        measured_now = any(engine.used for engine in self._engines)
+        if measured_now:
             self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
         baseline = self._baseline()
         found = answer(self._predictor.estimates(self._trials, baseline.tokens_per_second), self._candidates)
@@ -250,7 +251,7 @@ class Study:
                 ),
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
-                from_store=not any(engine.used for engine in self._engines),
+                from_store=not measured_now,
                 repack_off=self._engine.repack_off,
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -363,7 +364,7 @@ class Study:
             self._host.fingerprint,
             self._engine.build.key,
             self._target.content_hash,
-            sorted(candidate.draft.content_hash for candidate in self._candidates),
+            self._asked_drafts,
             self._question.workload.content_hash,
             (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._threads),
         )
