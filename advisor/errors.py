@@ -12,6 +12,7 @@
     │   ├── EngineCrash             the worker died: signal or exit code, last log lines
     │   ├── EngineTimeout           the worker did not answer in time
     │   └── EngineRefusal           the engine answered with an error (load failed, context too small ...)
+    ├── HubError                    exit code 3: the model hub cannot be reached, refuses, or sends something else
     └── StoreError                  exit code 3: measurements cannot be read or written
 
 The message of an error is for a person: one sentence for what happened, one for why, one for what to do.
@@ -77,6 +78,10 @@ class EngineTimeout(EngineError):
 
 
 class EngineRefusal(EngineError):
+    pass
+
+
+class HubError(AdvisorError):
     pass
 
 
