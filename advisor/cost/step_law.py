@@ -23,7 +23,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StepLaw:
+    """``keeps_unsure``: the first token below p_min is drafted too, so c = n always (llama.cpp before pull request
+    22506)."""
+
     reevaluates: bool
+    keeps_unsure: bool = False
 
     def counts(self, draft_calls: float, verified: Mapping[int, int], b_max: int) -> tuple[Floats, Floats]:
         """How often each decode of b tokens runs: (target, draft), both of shape (b_max + 1,).
@@ -39,10 +43,14 @@ class StepLaw:
         return target, draft
 
 
-CURRENT = StepLaw(reevaluates=True)
+CURRENT, OLD = StepLaw(reevaluates=True), StepLaw(reevaluates=False, keeps_unsure=True)
+FIRST_REEVALUATING_BUILD = 9222  # when the defaults became n_max 3 and p_min 0 (b9222 to b9245)
 # The in-process loop of this project always runs the current law, whatever llama.cpp build it links.
 STEP_LAWS: dict[str, StepLaw] = {"llama-cpp-python": CURRENT, "simulated": CURRENT}
 
 
 def step_law(build: Build) -> StepLaw:
-    return STEP_LAWS[build.engine]
+    """The law of an engine, or of the llama.cpp build it is; a build that is not known is taken for a current one."""
+    if build.engine in STEP_LAWS:
+        return STEP_LAWS[build.engine]
+    return OLD if 0 < build.llama_cpp_build < FIRST_REEVALUATING_BUILD else CURRENT
