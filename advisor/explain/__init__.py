@@ -1,0 +1,86 @@
+"""A Recommendation as reasons: why this pairing wins, how far it is from losing, what would change the answer.
+
+    explain(rec) -> Explanation      pure: no file, no engine, no clock, no rendering
+
+Everything is computed from the record: walks over the replayed answers, prices from the measured curves, estimates as
+they were given. What the record cannot answer is a sentence in ``Explanation.left_out``, never a guess.
+"""
+
+from __future__ import annotations
+
+from advisor.explain.answers import coloured_answers
+from advisor.explain.changes import what_would_change
+from advisor.explain.drafts import cost_points, draft_reasons, jumps
+from advisor.explain.ground import Ground
+from advisor.explain.narrow import narrowed
+from advisor.explain.reasons import DraftReasons, Explanation
+from advisor.explain.sureness import how_sure
+from advisor.types import Recommendation
+
+__all__ = ["explain", "narrowed"]
+
+
+def explain(rec: Recommendation, category: str | None = None) -> Explanation:
+    """The reasons. With ``category`` only its answers count; OptionError when the recommendation has no such one."""
+    if category is not None:
+        rec = narrowed(rec, category)
+    ground = Ground.of(rec)
+    drafts = draft_reasons(rec, ground)
+    subject = drafts[0] if drafts else None
+    return Explanation(
+        verdict=rec.verdict,
+        sentence=rec.sentence,
+        evidence=subject.best.evidence if subject else rec.baseline.evidence,
+        category=category,
+        subject=subject,
+        drafts=drafts,
+        target_cost=cost_points(rec.target_curve, "target", ground),
+        jumps=jumps(ground),
+        changes=what_would_change(rec, drafts),
+        sureness=how_sure(rec, ground, drafts),
+        rejected=rec.rejected,
+        answers=coloured_answers(rec, ground, subject),
+        why_formulas_differ=why_formulas_differ(ground, subject),
+        left_out=left_out(rec, ground),
+    )
+
+
+def why_formulas_differ(ground: Ground, subject: DraftReasons | None) -> str:
+    table = ground.prices.get(subject.draft.content_hash) if subject else None
+    if subject is None or table is None or subject.break_even is None:
+        return ""
+    k = subject.best.config.k
+    said = [
+        f"The formula takes a step of k = {k} to cost {k * table.draft[1] + 1:.2f} target passes: {k} draft passes of "
+        f"{table.draft[1]:.2f} and one for verification.",
+        f"Here verifying {k + 1} tokens at once costs {table.target[k + 1]:.2f} passes, not 1"
+        + (f", and the draft reads them again for {table.draft[k + 1]:.2f}." if table.law.reevaluates else "."),
+    ]
+    if subject.best.config.p_min > 0 and subject.break_even.measured is not None:
+        said.append(
+            f"Against that, p_min = {subject.best.config.p_min:g} stops unsure drafts early, so that the average step "
+            "is shorter than k; and the formula takes every position to be alike, which the answers are not."
+        )
+    elif subject.break_even.measured is not None:
+        said.append("And the formula takes every position to be alike, which the answers are not.")
+    return " ".join(said)
+
+
+def left_out(rec: Recommendation, ground: Ground) -> tuple[str, ...]:
+    said = []
+    if not rec.estimates:
+        said.append("No pairing could be estimated, so there are only the reasons of the rejected drafts.")
+    elif ground.unit is None:
+        said.append("No cost curves are in this record: break-even and the time of a step cannot be computed.")
+    if rec.estimates and not ground.measured:
+        said.append(
+            "No replayed answers are in this record: acceptance by position, its break-even over real answers and the "
+            "coloured answers are left out."
+        )
+    elif ground.measured and not any(text.pieces for text in rec.answers):
+        said.append("The texts of the answers are not in this record, so the coloured answers are left out.")
+    if rec.estimates and not rec.trials and ground.measured:
+        said.append(
+            "No real run corrected these numbers: they are predictions from replayed answers and timed decodes."
+        )
+    return tuple(said)

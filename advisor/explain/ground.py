@@ -1,0 +1,53 @@
+"""What every reason stands on: the step law, the prices of decodes, the cap on answers, the speed of times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from advisor.cost.curves import Reference, prices, reference
+from advisor.cost.step_law import StepLaw, step_law
+from advisor.explain.break_even import Prices
+from advisor.types import CostCurve, Estimate, Recommendation
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every reason stands on. ``unit`` is None where no curve was measured; ``token_s`` is a target pass at the
+    speed of the baseline, so that all times of the report are those of one machine speed."""
+
+    law: StepLaw
+    unit: Reference | None
+    max_tokens: int
+    b_max: int
+    prices: dict[str, Prices]
+    measured: bool
+    token_s: float
+
+    @classmethod
+    def of(cls, rec: Recommendation) -> Ground:
+        law = step_law(rec.build)
+        curves = {draft: curve for draft, curve in rec.draft_curves.items() if usable(curve)}
+        lengths = [len(trace.answer_tokens) for traces in rec.traces.values() for trace in traces]
+        longest = max(lengths, default=rec.settings.max_tokens)
+        b_max = rec.settings.k_max + 1
+        measured, token_s = any(rec.traces.values()), rec.baseline.token_s
+        if not usable(rec.target_curve) or not curves:
+            return cls(law, None, longest, b_max, {}, measured, token_s)
+        unit = reference([rec.target_curve], list(curves.values()))
+        target = np.median(prices(rec.target_curve, "target", unit, b_max), axis=0)
+        table = {
+            draft: Prices(target, np.median(prices(curve, "draft", unit, b_max), axis=0), law)
+            for draft, curve in curves.items()
+        }
+        return cls(law, unit, longest, b_max, table, measured, token_s)
+
+
+def usable(curve: CostCurve) -> bool:
+    return 1 in curve.rounds_s and bool(curve.anchor_s) and min(curve.anchor_s) > 0
+
+
+def correction(estimate: Estimate) -> float:
+    """What real runs taught about this config: believed / analytic."""
+    return estimate.speedup / estimate.analytic_speedup if estimate.analytic_speedup > 0 else 1.0

@@ -1,0 +1,223 @@
+"""The records of an explanation. Frozen, no logic beyond a sum or a difference.
+
+Explanation
+  DraftReasons        one draft under its best setting
+    LengthPoint       speedup at one draft length
+    BreakEven         where the draft would be as fast as the target alone
+    AcceptancePoint   speedup at another agreement
+    Step              where the time of a step goes
+    Position          acceptance by place in the draft
+    CategoryPoint     one category of answers
+    CostPoint         one point of t(b) or d(b)
+  Change              what happens when one thing changes
+  Sureness, Source    how sure, and why not surer
+  ColouredAnswer      the target's words and who would have written them
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from advisor.types import Estimate, Evidence, Model, Rejected, Verdict
+
+TokenRole = Literal["accepted", "corrected", "bonus", "alone"]
+
+
+@dataclass(frozen=True)
+class LengthPoint:
+    """One draft length of a draft, at the p_min of its best setting. The interval is the 80 % one."""
+
+    k: int
+    speedup: float
+    low: float
+    high: float
+    acceptance_rate: float
+    tokens_per_step: float
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class AcceptancePoint:
+    """A config at one ``agreement``: the share of positions where the draft's own choice is the target's token.
+    ``acceptance_rate`` is accepted / drafted, what llama-server prints."""
+
+    agreement: float
+    acceptance_rate: float
+    speedup: float
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """The agreement at which a pairing is as fast as the target alone, None where even full agreement loses.
+
+    ``textbook``: k drafted tokens at c = d(1) / t(1) each, verification free, agreement independent of position.
+    ``verification_priced``: the same with the measured t(k + 1). ``reevaluation_priced``: with d(k + 1) too.
+    ``measured``: nothing assumed, the answers themselves with agreement moved. ``acceptance_rate`` is accepted /
+    drafted there. Both are None without replayed answers.
+    """
+
+    textbook: float | None
+    verification_priced: float | None
+    reevaluation_priced: float | None
+    measured: float | None = None
+    acceptance_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Position:
+    """``survival``: share of steps whose first ``position`` drafted tokens are all accepted. ``hazard``: share of those
+    that got this far whose next token is accepted too, None where fewer than FEW_STEPS did."""
+
+    position: int
+    survival: float
+    hazard: float | None
+    steps: int
+
+
+@dataclass(frozen=True)
+class CategoryPoint:
+    """One category under the draft's best setting. ``survival`` by position is for p_min = 0."""
+
+    category: str
+    answers: int
+    acceptance_rate: float
+    speedup: float
+    survival: tuple[Position, ...] = ()
+
+
+@dataclass(frozen=True)
+class CostPoint:
+    """Seconds of one decode of ``b`` tokens: median, smallest and largest round, drift taken out."""
+
+    b: int
+    seconds: float
+    low_s: float
+    high_s: float
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A decode of ``b`` tokens that costs ``passes`` target passes more than one of b - 1: another kernel."""
+
+    b: int
+    passes: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the time of an average step goes, in seconds. ``rest_s`` is what a real run took beyond its parts
+    (sampling, the loop, what the parts do not explain), None without a real run. ``plain_s`` is what the target alone
+    needs for as many tokens."""
+
+    drafting_s: float
+    verifying_s: float
+    reevaluating_s: float
+    rest_s: float | None
+    tokens: float
+    plain_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.drafting_s + self.verifying_s + self.reevaluating_s + (self.rest_s or 0.0)
+
+
+@dataclass(frozen=True)
+class DraftReasons:
+    """One draft under its best setting. Empty tuples and None stand for what the record does not hold."""
+
+    draft: Model
+    best: Estimate
+    lengths: tuple[LengthPoint, ...]
+    flat: tuple[int, ...]
+    agreement: float | None
+    break_even: BreakEven | None
+    curve: tuple[AcceptancePoint, ...]
+    textbook_curve: tuple[tuple[float, float], ...]
+    step: Step | None
+    positions: tuple[Position, ...]
+    categories: tuple[CategoryPoint, ...]
+    cost: tuple[CostPoint, ...]
+    verdict: str
+
+    @property
+    def label(self) -> str:
+        return self.draft.label
+
+    @property
+    def margin(self) -> float | None:
+        """Agreement over break-even agreement, negative where the pairing loses."""
+        if self.agreement is None or self.break_even is None or self.break_even.measured is None:
+            return None
+        return self.agreement - self.break_even.measured
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens when one thing changes. ``speedup`` is None where the record cannot say; ``sentence`` says why."""
+
+    what: str
+    speedup: float | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of uncertainty. ``share`` of the variance of log(speedup), ``low`` .. ``high``: the interval after
+    ``remedy``, the measurement that reduces it."""
+
+    name: str
+    share: float
+    remedy: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """``gain_chance``: that the pairing is faster than the target alone. ``lead_chance``: that it is faster than the
+    runner-up, None without one or without replayed answers."""
+
+    gain_chance: float
+    lead_chance: float | None
+    sources: tuple[Source, ...]
+    advice: str
+
+
+@dataclass(frozen=True)
+class ColouredToken:
+    """``step`` counts from 1, 0 before the first; ``position`` is the place in the step's draft, 0 for the target's own
+    token. ``confidence`` is the draft's for its own choice at this place."""
+
+    text: str
+    role: TokenRole
+    step: int
+    position: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class ColouredAnswer:
+    category: str
+    tokens: tuple[ColouredToken, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """``subject`` is the pick, or with the verdict no the pairing that came nearest; None where nothing could run.
+    ``drafts`` are in the order of the ranking, the subject first."""
+
+    verdict: Verdict
+    sentence: str
+    evidence: Evidence
+    category: str | None
+    subject: DraftReasons | None
+    drafts: tuple[DraftReasons, ...]
+    target_cost: tuple[CostPoint, ...]
+    jumps: tuple[Jump, ...]
+    changes: tuple[Change, ...]
+    sureness: Sureness | None
+    rejected: tuple[Rejected, ...]
+    answers: tuple[ColouredAnswer, ...]
+    why_formulas_differ: str
+    left_out: tuple[str, ...] = ()

@@ -1,0 +1,71 @@
+"""Make the screenshots of the README from a saved recommendation.
+
+    python scripts/screenshots.py [RECOMMENDATION.json]      without a file: the last recommendation
+
+Writes docs/images/explain-page.png and docs/images/explain-terminal.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+from rich.console import Console
+from rich.text import Text
+
+from advisor.explain import explain
+from advisor.explain.reasons import Explanation
+from advisor.report import explain_page, explain_terminal, json_document
+from advisor.store import load_last
+from advisor.testing.chromium import launch
+
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+WIDTH, HEIGHT = 1000, 1500
+TERMINAL_LINES = 46
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path)
+    file = parser.parse_args().file
+    rec = json_document.load(file.read_bytes()) if file else load_last()
+    explanation = explain(rec)
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = launch(playwright)
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light", offline=True)
+        page = context.new_page()
+        report, terminal = Path(folder) / "report.html", Path(folder) / "terminal.svg"
+        report.write_text(explain_page.page(rec, explanation), encoding="utf-8")
+        page.goto(report.as_uri())
+        page.wait_for_function("document.documentElement.dataset.drawn !== undefined")
+        page.screenshot(path=IMAGES / "explain-page.png")
+        save_terminal(explanation, terminal)
+        frame = Path(folder) / "terminal.html"
+        frame.write_text(f'<img src="{terminal.name}" width="{WIDTH - 20}">', encoding="utf-8")
+        page.goto(frame.as_uri())
+        page.locator("img").screenshot(path=IMAGES / "explain-terminal.png")
+        browser.close()
+
+
+def save_terminal(explanation: Explanation, image: Path) -> None:
+    """The top of the report, in colour, as SVG. It asks the network for its font and does without."""
+    whole = io.StringIO()
+    explain_terminal.render(explanation, console=_console(whole))
+    top = whole.getvalue().splitlines()[:TERMINAL_LINES]
+    recorder = _console(io.StringIO(), record=True)
+    recorder.print(Text.from_ansi("\n".join(top)))
+    recorder.save_svg(str(image), title="advisor explain")
+
+
+def _console(stream: io.StringIO, *, record: bool = False) -> Console:
+    return Console(
+        file=stream, width=100, force_terminal=True, color_system="truecolor", highlight=False, record=record
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Recommendations to explain, measured on the simulated engine, whose truth is known.
+
+simulated()         two models in two quantizations each, one rejected file, texts of the answers
+pair(match)         one draft that agrees with probability ``match`` at every position
+prior_only()        the drafts of simulated() with nothing measured
+true_speedup(...)   what a config really gives in a world, over prompts that no recommendation has seen
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+from advisor.cost.step_law import CURRENT
+from advisor.engines.base import LoadOptions, RolloutOptions
+from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
+from advisor.predict.predictor import Predictor
+from advisor.recommend import answer
+from advisor.types import (
+    AnswerText,
+    Baseline,
+    Build,
+    Config,
+    CostCurve,
+    Message,
+    Model,
+    Recommendation,
+    Sampling,
+    Settings,
+    Transcript,
+    Trial,
+)
+from tests.builders import MIB, make_candidate, make_measurement, make_model, make_recommendation
+
+K_MAX, MAX_TOKENS, TOKEN_S = 8, 120, 0.1
+CATEGORIES = ("code", "chat", "math")
+# t(b) grows by 6 % of a pass a token and steps up by 40 % from 6 to 7 tokens, where another kernel takes over.
+TARGET_S = tuple(TOKEN_S * (1 + 0.06 * (b - 1) + (0.4 if b > 6 else 0.0)) for b in range(1, 30))
+TARGET = make_model()
+
+
+def _draft(name: str, quant: str, size: int) -> Model:
+    parameters = int(float(name.split("-")[1].removesuffix("B")) * 1e9)
+    return make_model(name, quant, weights_bytes=size * MIB, parameters=parameters)
+
+
+SMALL_Q4, SMALL_Q8 = _draft("Small-0.5B", "Q4_0", 320), _draft("Small-0.5B", "Q8_0", 512)
+LARGE_Q4, LARGE_Q8 = _draft("Large-1.5B", "Q4_0", 900), _draft("Large-1.5B", "Q8_0", 1500)
+WORLD = World(
+    target_s=TARGET_S,
+    drafts={
+        SMALL_Q4.content_hash: SimulatedDraft(0.005, {"": 0.55}, 0.0005),
+        SMALL_Q8.content_hash: SimulatedDraft(0.008, {"": 0.65}, 0.0006),
+        LARGE_Q4.content_hash: SimulatedDraft(0.012, {"": 0.80}, 0.0010),
+        LARGE_Q8.content_hash: SimulatedDraft(0.022, {"": 0.84}, 0.0015),
+    },
+    answer_length=MAX_TOKENS,
+)
+DRAFTS = (SMALL_Q4, SMALL_Q8, LARGE_Q4, LARGE_Q8)
+
+
+@functools.cache
+def simulated() -> Recommendation:
+    return measure(WORLD, DRAFTS, prompts=9, trials=(Config(LARGE_Q4.content_hash, 5),))
+
+
+@functools.cache
+def pair(match: float, prompts: int = 12) -> Recommendation:
+    return measure(pair_world(match), (SMALL_Q8,), prompts=prompts)
+
+
+def pair_world(match: float) -> World:
+    drafts = {SMALL_Q8.content_hash: SimulatedDraft(0.008, {"": match}, 0.0006)}
+    return World(target_s=TARGET_S, drafts=drafts, answer_length=MAX_TOKENS)
+
+
+def prior_only() -> Recommendation:
+    """What is known before a file is there: estimates, no answers, no curves, no runs."""
+    rec = simulated()
+    estimates = tuple(dataclasses.replace(estimate, evidence="prior") for estimate in rec.estimates)
+    found = answer(estimates, rec.candidates)
+    return dataclasses.replace(
+        rec,
+        estimates=found.ranked,
+        best=found.best,
+        runner_up=found.runner_up,
+        sentence=found.sentence,
+        baseline=dataclasses.replace(rec.baseline, evidence="prior"),
+        traces={},
+        target_curve=CostCurve(0, (rec.baseline.token_s,), {}),
+        draft_curves={},
+        trials=(),
+        answers=(),
+    )
+
+
+def measure(world: World, drafts: Sequence[Model], *, prompts: int, trials: Sequence[Config] = ()) -> Recommendation:
+    """Answers, replays, curves and real runs of the simulated engine, and the recommendation they give."""
+    engine = SimulatedEngine(world)
+    transcripts = [_transcript(engine, number) for number in range(prompts)]
+    rollout = RolloutOptions(p_min=0.4, length=K_MAX, chains=8)
+    traces, curves = {}, {}
+    target_curve = _curve(engine, "target")
+    for draft in drafts:
+        engine.open("draft", draft, LoadOptions(4096, 1))
+        traces[draft.content_hash] = tuple(engine.score(transcript, rollout) for transcript in transcripts)
+        curves[draft.content_hash] = _curve(engine, "draft")
+    runs = tuple(_trial(engine, config, drafts, transcripts) for config in trials)
+    predictor = Predictor(traces, target_curve, curves, CURRENT, k_max=K_MAX, max_tokens=MAX_TOKENS)
+    candidates = tuple(make_candidate(draft, TARGET) for draft in drafts)
+    found = answer(predictor.estimates(runs, 1 / TOKEN_S), candidates)
+    return make_recommendation(
+        target=TARGET,
+        build=Build("simulated", "1"),
+        settings=Settings(k_max=K_MAX, max_tokens=MAX_TOKENS),
+        categories=CATEGORIES,
+        baseline=Baseline(1 / TOKEN_S, TOKEN_S, "measured" if runs else "replay"),
+        candidates=candidates,
+        estimates=found.ranked,
+        verdict=found.verdict,
+        sentence=found.sentence,
+        best=found.best,
+        runner_up=found.runner_up,
+        traces=traces,
+        target_curve=target_curve,
+        draft_curves=curves,
+        trials=runs,
+        measurement=make_measurement(prompts=prompts, answer_tokens=prompts * MAX_TOKENS, trials=len(runs)),
+        answers=tuple(AnswerText(t.category, tuple(f" w{token}" for token in t.answer_tokens)) for t in transcripts),
+    )
+
+
+def true_speedup(world: World, config: Config, draft: Model, prompts: int = 400) -> float:
+    engine = SimulatedEngine(world)
+    engine.open("draft", draft, LoadOptions(4096, 1))
+    plain_s = own_s = 0.0
+    for number in range(1000, 1000 + prompts):
+        prompt = engine.tokenize((Message("user", f"question {number}"),))
+        plain_s += engine.answer(prompt, Sampling(), MAX_TOKENS).decode_s
+        own_s += engine.speculate(prompt, config, Sampling(), MAX_TOKENS).decode_s
+    return plain_s / own_s
+
+
+def _transcript(engine: SimulatedEngine, number: int) -> Transcript:
+    prompt = engine.tokenize((Message("user", f"question {number}"),))
+    tokens = engine.answer(prompt, Sampling(), MAX_TOKENS).answer_tokens
+    return Transcript(CATEGORIES[number % len(CATEGORIES)], prompt, tokens, ended=False)
+
+
+def _curve(engine: SimulatedEngine, role) -> CostCurve:
+    points = range(1, K_MAX + 2)
+    rounds = engine.time_decodes(
+        [("target", 1), *((role, b) for b in points)], (), 64, Sampling(), rounds=3, budget_s=1
+    )
+    return CostCurve(64, tuple(r[0] for r in rounds), {b: tuple(r[b] for r in rounds) for b in points})
+
+
+def _trial(
+    engine: SimulatedEngine, config: Config, drafts: Sequence[Model], transcripts: Sequence[Transcript]
+) -> Trial:
+    engine.open("draft", next(d for d in drafts if d.content_hash == config.draft), LoadOptions(4096, 1))
+    prompts = tuple(range(4))
+    asked = [transcripts[i].prompt_tokens for i in prompts]
+    runs = tuple(engine.speculate(prompt, config, Sampling(), MAX_TOKENS) for prompt in asked)
+    return Trial(config, prompts, runs, tuple(engine.answer(prompt, Sampling(), MAX_TOKENS) for prompt in asked))

@@ -1,0 +1,226 @@
+"""The page in a real Chromium, headless and offline: drawn, hovered, dark, on a phone, printed, and attacked.
+
+Chromium is required, not optional: without one these tests fail and say how to get it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from advisor.explain import explain
+from advisor.report import explain_page
+from advisor.testing.chromium import launch
+from advisor.types import Recommendation
+from tests.explained import prior_only, simulated
+from tests.report.test_explain_page import NASTY, poisoned
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = launch(playwright)
+        yield running
+        running.close()
+
+
+@dataclass
+class Opened:
+    """A page, with what it complained about and what it asked the network for."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+class Opener:
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self._browser, self._folder = browser, folder
+
+    def __call__(self, rec: Recommendation, *, width: int = 1100, scheme: str = "light") -> Opened:
+        file = self._folder / "report.html"
+        file.write_text(explain_page.page(rec, explain(rec)), encoding="utf-8")
+        context = self._browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce"
+        )
+        opened = Opened(context.new_page())
+        opened.page.on("console", lambda message: opened.complaints.append(message.text))
+        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.page.on("dialog", lambda dialog: (opened.complaints.append(dialog.message), dialog.dismiss()))
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        opened.page.goto(file.as_uri())
+        opened.page.wait_for_function("document.documentElement.dataset.drawn !== undefined")
+        return opened
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
+    yield Opener(browser, tmp_path)
+    for context in browser.contexts:
+        context.close()
+
+
+def drawn_charts(page: Page) -> dict[str, int]:
+    """How many shapes each chart drew."""
+    return page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('.chart')]"
+        ".map(c => [c.id, c.querySelectorAll('svg path, svg rect, svg circle').length]))"
+    )
+
+
+def background(page: Page) -> str:
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def text_colour_of_chart(page: Page) -> str:
+    return page.evaluate("document.querySelector('#chart-lengths svg text').getAttribute('fill')")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (1100, "dark"), (390, "light"), (390, "dark")])
+def test_every_chart_is_drawn_without_complaint_or_request(open_page, width, scheme):
+    opened = open_page(simulated(), width=width, scheme=scheme)
+    assert opened.complaints == []
+    assert [url for url in opened.requests if not url.startswith("file:")] == []
+    assert len(opened.requests) == 1
+    charts = drawn_charts(opened.page)
+    assert set(charts) == {
+        f"chart-{name}" for name in ("heat", "lengths", "acceptance", "survival", "categories", "step", "costs")
+    }
+    assert all(shapes > 5 for shapes in charts.values())
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_a_phone_never_scrolls_sideways(open_page, width):
+    opened = open_page(simulated(), width=width)
+    for summary in opened.page.locator("summary").all():
+        summary.click()  # wide tables scroll inside their own box
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+    for chart in opened.page.locator(".chart svg").all():
+        assert chart.bounding_box()["width"] <= width
+
+
+def test_dark_mode_is_dark_and_follows_a_change(open_page):
+    opened = open_page(simulated(), scheme="light")
+    light, light_text = background(opened.page), text_colour_of_chart(opened.page)
+    opened.page.emulate_media(color_scheme="dark")
+    opened.page.wait_for_function(
+        "before => document.querySelector('#chart-lengths svg text').getAttribute('fill') !== before", arg=light_text
+    )
+    assert background(opened.page) != light
+    assert sum(map(int, background(opened.page)[4:-1].split(","))) < 150
+    assert opened.complaints == []
+
+
+def test_hovering_a_point_shows_its_numbers(open_page):
+    opened = open_page(simulated())
+    point = explain(simulated()).subject.lengths[3]
+    tip = hover(opened.page, "lengths", [point.k, point.speedup])
+    assert f"k = {point.k}" in tip
+    assert f"{point.speedup:.2f}x [{point.low:.2f}, {point.high:.2f}]" in tip
+
+
+def test_hovering_a_rejected_cell_says_why(open_page):
+    opened = open_page(simulated())
+    cell = next(c for c in opened.page.evaluate(data_of("heat"))["cells"] if c["speedup"] is None)
+    tip = hover(opened.page, "heat", [cell["x"], cell["y"]], series=1)
+    rejected = simulated().rejected[0]
+    assert rejected.detail in tip
+    assert "rejected: tokenizer" in tip
+
+
+def test_hovering_a_token_says_whose_it_is(open_page):
+    opened = open_page(simulated())
+    token = opened.page.locator(".answer span.corrected").first
+    assert "in place of a rejected draft token; step" in token.get_attribute("title")
+
+
+def test_what_the_browser_shows_are_the_numbers_of_the_record(open_page):
+    rec = simulated()
+    opened = open_page(rec)
+    shown = opened.page.evaluate(
+        "[...document.querySelectorAll('#lengths tbody tr')].map(r => [...r.children]"
+        ".map(c => c.dataset.value === undefined ? c.textContent : Number(c.dataset.value)))"
+    )
+    labels = {candidate.draft.content_hash: candidate.draft.label for candidate in rec.candidates}
+    known = {(labels[e.config.draft], e.config.k, e.speedup, e.speedup_low, e.speedup_high) for e in rec.estimates}
+    assert len(shown) > 8
+    assert {tuple(row[:5]) for row in shown} <= known
+    plotted = opened.page.evaluate(
+        "window.reportCharts.get('lengths').getOption().series.filter(s => s.type === 'line')"
+        ".flatMap(s => s.data.map(d => [s.name, d.value[0], d.value[1]]))"
+    )
+    assert {tuple(point) for point in plotted} == {(row[0], row[1], row[2]) for row in shown}
+
+
+def test_markup_in_names_and_answers_stays_text(open_page):
+    opened = open_page(poisoned())
+    page = opened.page
+    assert opened.complaints == []
+    assert page.locator("img").count() == 0
+    assert page.locator("script").count() == 3
+    assert "alert(1)" in page.locator("h1").inner_text()
+    assert "<script>alert(1)</script>" in page.locator(".answer").first.inner_text()
+    best = explain(poisoned()).subject.best
+    tip = hover(page, "lengths", [best.config.k, best.speedup])
+    assert NASTY[:9] in tip
+    assert page.locator("img").count() == 0
+
+
+def test_a_script_that_got_in_would_not_run(open_page):
+    """The policy is a second fence: it holds without the first."""
+    page = open_page(simulated()).page
+    page.evaluate(
+        "() => { const s = document.createElement('script'); s.textContent = 'window.gotIn = 1';"
+        " document.body.append(s); document.body.insertAdjacentHTML('beforeend',"
+        ' \'<img src="data:," onerror="window.gotIn = 1">\'); }'
+    )
+    page.wait_for_timeout(50)
+    assert page.evaluate("window.gotIn") is None
+
+
+def test_it_prints_on_white_with_its_charts(open_page, tmp_path):
+    opened = open_page(simulated(), scheme="dark")
+    opened.page.emulate_media(media="print", color_scheme="dark")
+    assert background(opened.page) == "rgb(255, 255, 255)"
+    assert all(shapes > 5 for shapes in drawn_charts(opened.page).values())
+    assert opened.page.pdf().startswith(b"%PDF")
+
+
+def test_a_prior_leaves_its_charts_out(open_page):
+    opened = open_page(prior_only())
+    assert opened.complaints == []
+    assert set(drawn_charts(opened.page)) == {"chart-heat", "chart-lengths", "chart-categories"}
+
+
+def test_a_page_without_candidates_opens(open_page):
+    rec = dataclasses.replace(
+        simulated(), best=None, runner_up=None, candidates=(), estimates=(), traces={}, draft_curves={}, trials=(),
+        answers=(), verdict="do-not-speculate",
+    )  # fmt: skip
+    opened = open_page(rec)
+    assert opened.complaints == []
+    assert drawn_charts(opened.page) == {}
+
+
+def data_of(chart: str) -> str:
+    return f"JSON.parse(document.getElementById('report-data').textContent).charts['{chart}']"
+
+
+def hover(page: Page, chart: str, value: list[float], series: int = 0) -> str:
+    """Move the mouse to a point of a series; the text of the tooltip."""
+    page.locator(f"#chart-{chart}").scroll_into_view_if_needed()
+    inside = page.evaluate(
+        "([name, value, series]) => window.reportCharts.get(name).convertToPixel({seriesIndex: series}, value)",
+        [chart, value, series],
+    )
+    box = page.locator(f"#chart-{chart}").bounding_box()
+    page.mouse.move(box["x"] + inside[0] - 30, box["y"] + inside[1])
+    page.mouse.move(box["x"] + inside[0], box["y"] + inside[1], steps=4)
+    tip = page.locator(f"#chart-{chart} .tip")
+    tip.wait_for(state="visible", timeout=5000)
+    return tip.inner_text()

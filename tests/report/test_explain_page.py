@@ -1,0 +1,197 @@
+"""The page as a file: self-contained, small, true to the record, and deaf to what names try."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from advisor.explain import explain
+from advisor.report import explain_page, json_document
+from advisor.types import AnswerText, Recommendation, Rejected
+from tests.explained import pair, prior_only, simulated
+
+NASTY = '</script><script>alert(1)</script>"><img src=x onerror=alert(1)>\u2028<!--'
+# As published: npm package echarts 6.1.0, dist/echarts.min.js.
+ECHARTS_SHA256 = "b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0"
+
+
+class Page(HTMLParser):
+    """Elements, attributes, table rows and scripts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[tuple[str, float | None]]]] = {}
+        self.scripts: list[str] = []
+        self.text = ""
+        self._section, self._open = "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.elements.append((tag, found))
+        self._open = tag
+        if tag == "section":
+            self._section = found["id"] or ""
+        elif tag == "tr":
+            self.tables.setdefault(self._section, []).append([])
+        elif tag in ("td", "th"):
+            value = found.get("data-value")
+            self.tables[self._section][-1].append(("", float(value) if value is not None else None))
+        elif tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open == "script":
+            self.scripts[-1] += data
+            return
+        self.text += data
+        if self._open in ("td", "th"):
+            row = self.tables[self._section][-1]
+            row[-1] = (row[-1][0] + data, row[-1][1])
+
+    @property
+    def charts(self) -> dict[str, dict]:
+        return json.loads(self.scripts[0])["charts"]
+
+
+def source(rec: Recommendation) -> str:
+    return explain_page.page(rec, explain(rec))
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(source(simulated()))
+
+
+def poisoned() -> Recommendation:
+    """Every text that comes from a file or a model tries to become markup."""
+    rec = simulated()
+    draft = rec.best.config.draft
+    candidates = tuple(
+        dataclasses.replace(c, draft=dataclasses.replace(c.draft, name=NASTY)) if c.draft.content_hash == draft else c
+        for c in rec.candidates
+    )
+    return dataclasses.replace(
+        rec,
+        target=dataclasses.replace(rec.target, name=NASTY),
+        sentence=f"Speculate with {NASTY}",
+        workload=NASTY,
+        candidates=candidates,
+        rejected=(Rejected(NASTY, NASTY, "tokenizer", NASTY),),
+        answers=tuple(AnswerText(a.category, (NASTY, *a.pieces[1:])) for a in rec.answers),
+    )
+
+
+def test_the_charting_library_is_the_published_one():
+    text = explain_page._asset("vendor", explain_page.LIBRARY)
+    assert hashlib.sha256(text.encode()).hexdigest() == ECHARTS_SHA256
+
+
+def test_the_page_is_one_file_below_five_megabytes(page):
+    assert len(source(simulated()).encode()) < 5_000_000
+    for tag, attributes in page.elements:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form")
+        assert not {"src", "href", "srcset", "action", "data"} & attributes.keys()
+
+
+def test_only_the_scripts_of_the_page_may_run_and_nothing_may_be_fetched(page):
+    policy = next(a["content"] for t, a in page.elements if t == "meta" and a.get("http-equiv"))
+    allowed = {part.strip("'") for part in policy.split("script-src ")[1].split(";")[0].split()}
+    run = {"sha256-" + base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in page.scripts[1:]}
+    assert allowed == run
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_numbers_of_the_page_are_those_of_the_saved_document(page):
+    rec = json_document.load(json_document.dumps(json_document.document(simulated(), command=[])))
+    by_label = {c.draft.label: c.draft.content_hash for c in rec.candidates}
+    rows = page.tables["lengths"][1:]
+    assert rows
+    for row in rows:
+        (label, _), (_, k), (_, speedup), (_, low), (_, high), (_, rate), (_, tokens), _ = row
+        assert any(
+            (e.config.draft, e.config.k, e.speedup, e.speedup_low, e.speedup_high, e.acceptance_rate, e.tokens_per_step)
+            == (by_label[label], k, speedup, low, high, rate, tokens)
+            for e in rec.estimates
+        )
+
+
+def test_the_charts_show_the_numbers_of_the_tables(page):
+    rec, charts = simulated(), page.charts
+    drawn = {
+        (draft["label"], point["k"], point["speedup"])
+        for draft in charts["lengths"]["drafts"]
+        for point in draft["points"]
+    }
+    assert drawn == {(row[0][0], row[1][1], row[2][1]) for row in page.tables["lengths"][1:]}
+    assert {cell["speedup"] for cell in charts["heat"]["cells"]} == {row[4][1] for row in page.tables["heat"][1:]}
+    cost = {(line["name"], p["b"], p["seconds"]) for line in charts["costs"]["lines"] for p in line["points"]}
+    assert cost <= {(row[0][0], row[1][1], row[2][1]) for row in page.tables["costs"][1:]}
+    assert len(charts["heat"]["cells"]) == len(rec.candidates) + len(rec.rejected)
+
+
+def test_the_figures_on_top_are_those_of_the_pick(page):
+    best = simulated().best
+    assert f"{best.speedup:.2f}x" in page.text
+    assert f"80 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f}" in page.text
+    assert f"{best.tokens_per_second:.1f} tok/s" in page.text
+
+
+def test_every_chart_has_a_place_and_a_table(page):
+    places = {a["id"] for t, a in page.elements if t == "div" and a.get("class") == "chart"}
+    assert places == {f"chart-{name}" for name in page.charts}
+    assert set(page.charts) == {"heat", "lengths", "acceptance", "survival", "categories", "step", "costs"}
+    for name in page.charts:
+        assert len(page.tables[name]) > 1
+
+
+def test_answers_are_coloured_token_by_token(page):
+    roles = [a["class"] for t, a in page.elements if t == "span" and a.get("title")]
+    explanation = explain(simulated())
+    assert roles == [token.role for answer in explanation.answers for token in answer.tokens]
+    assert {"accepted", "corrected", "bonus", "alone"} >= set(roles)
+
+
+def test_text_that_tries_to_be_markup_stays_text():
+    clean, dirty = Page(source(simulated())), Page(source(poisoned()))
+    kinds = [tag for tag, _ in clean.elements]
+    assert len(dirty.scripts) == 3
+    assert "<" not in dirty.scripts[0]
+    assert "img" not in {tag for tag, _ in dirty.elements}
+    assert {tag for tag, _ in dirty.elements} == set(kinds)
+    assert not any(name.startswith("on") for _, attributes in dirty.elements for name in attributes)
+    assert "</script><script>alert(1)</script>" in dirty.text
+    assert NASTY.replace("\u2028", "\\u2028") in {
+        d["label"].removesuffix(" Q4_0") for d in dirty.charts["lengths"]["drafts"]
+    }
+
+
+def test_a_prior_has_no_chart_that_needs_a_measurement():
+    found = Page(source(prior_only()))
+    assert set(found.charts) == {"heat", "lengths", "categories"}
+    assert "No replayed answers are in this record" in found.text
+
+
+def test_a_page_for_the_verdict_no():
+    found = Page(source(pair(0.05)))
+    assert any(a.get("class") == "verdict no" for _, a in found.elements)
+    assert "heat" in found.charts  # the draft and the rejected file
+
+
+def test_a_page_with_nothing_but_rejected_drafts():
+    rec = dataclasses.replace(
+        simulated(), verdict="do-not-speculate", sentence="Do not speculate: no draft can run beside this target.",
+        best=None, runner_up=None, candidates=(), estimates=(), traces={}, draft_curves={}, trials=(), answers=(),
+    )  # fmt: skip
+    found = Page(source(rec))
+    assert found.charts == {}
+    assert rec.rejected[0].detail in found.text
