@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 demo: .venv/installed
 	$(BIN)/advisor recommend --demo
 
-test: .venv/installed-test check
+test: .venv/installed-test .venv/chromium check
 	$(BIN)/python -m pytest
 
 check: .venv/installed-test
@@ -34,6 +34,14 @@ check: .venv/installed-test
 
 .venv/installed-test: .venv/installed
 	$(PIP) install --editable ".[test]"
+	@touch $@
+
+# The tests of the report open it in a real browser.
+.venv/chromium: .venv/installed-test
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	      && apt-get install -y -qq --no-install-recommends chromium; } \
+	 || $(BIN)/python -m playwright install chromium
 	@touch $@
 
 clean:

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from advisor import options
+from advisor import commands_catalog, commands_explain, options
 from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say, version_of
 from advisor.output import check_output, console_for, deliver
 
 if TYPE_CHECKING:
+    from advisor.options import PriorQuestion
     from advisor.report.progress_bar import ProgressBar
     from advisor.types import Host, Recommendation, Settings, Workload
 
-DEFAULT_BUDGET, DEMO_BUDGET = "5m", "4m"
+DEFAULT_BUDGET, DEMO_BUDGET = "5m", "3m30s"
 
 app = typer.Typer(
     name="advisor",
@@ -70,7 +71,13 @@ def _root(
 
 @app.command()
 def recommend(
-    target: Annotated[str | None, typer.Option(metavar="FILE", help="The model to make faster, a GGUF file.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="The model to make faster: a GGUF file, or a name such as qwen2.5-72b-q8 (no file needed).",
+        ),
+    ] = None,
     draft: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A draft model to consider. Can be repeated.")
     ] = None,
@@ -91,7 +98,7 @@ def recommend(
     context: Annotated[int, typer.Option(metavar="N", help="The context size you will serve, in tokens.")] = 4096,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="How long it may take: 90s, 5m, 1h30m. [default: 5m; 4m with --demo]"),
+        typer.Option(metavar="TIME", help="How long it may take: 90s, 5m, 1h30m. [default: 5m; 3m30s with --demo]"),
     ] = None,
     temperature: Annotated[
         float, typer.Option(metavar="N", help="The temperature you will sample with; 0 is greedy.")
@@ -101,6 +108,27 @@ def recommend(
     max_tokens: Annotated[int, typer.Option(metavar="N", help="The longest answer, in tokens.")] = 256,
     k_max: Annotated[int, typer.Option(metavar="N", help="The longest draft to consider, in tokens.")] = 16,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 chooses.")] = 0,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Predict for this machine, such as m4-max-128gb or rtx-4090, not for this one."
+        ),
+    ] = None,
+    baseline_tps: Annotated[
+        float | None, typer.Option(metavar="N", help="Predict from what the target gives today, in tokens per second.")
+    ] = None,
+    llama_build: Annotated[
+        str | None,
+        typer.Option(metavar="bN", help="Predict for a llama.cpp build, such as b7900. [default: current]"),
+    ] = None,
+    k: Annotated[int | None, typer.Option("--k", metavar="N", help="Predict for this draft length only.")] = None,
+    p_min: Annotated[float | None, typer.Option(metavar="N", help="Predict for this p_min only.")] = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Only predict, though the models are here to be measured.")
+    ] = False,
+    models_dir: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Where else your models are. Can be repeated.")
+    ] = None,
     output_format: FormatOption = Format.text,
     show_all: Annotated[bool, typer.Option("--all", help="List every candidate, not the best of each draft.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is stored.")] = False,
@@ -109,7 +137,10 @@ def recommend(
         Path | None, typer.Option(metavar="FILE", help="Write the report to this file, not to standard output.")
     ] = None,
 ) -> None:
-    """Measure which draft model, if any, makes the target faster on this machine, and say how to run it."""
+    """Say which draft model, if any, makes the target faster, and how to run it.
+
+    With files it is measured on this machine; with a name it is predicted, in about a second, before any download.
+    """
     with errors_for_people():
         settings = options.settings(
             context=context,
@@ -122,12 +153,29 @@ def recommend(
             threads=threads,
         )
         check_output(output)
-        prompts = _workload(workload, category or [])
-        models = _given_models(target, draft or [], draft_dir or [], demo=demo)
+        question = options.prior_question(
+            target,
+            host=host,
+            baseline_tps=baseline_tps,
+            llama_build=llama_build,
+            k=k,
+            p_min=p_min,
+            predict=predict,
+            categories=category or [],
+            demo=demo,
+        )
 
         def show(rec: Recommendation) -> None:
             deliver(_report_writer(rec, output_format, show_all=show_all), output)
 
+        if question is not None:
+            found = None if question.is_prediction_only else _on_disk(question, models_dir or [])
+            if found is None:
+                show(_foresee(question, settings))
+                return
+            target, draft = str(found[0]), [*(draft or []), *found[1]]
+        prompts = _workload(workload, category or [])
+        models = _given_models(target, draft or [], draft_dir or [], demo=demo)
         _recommend(models, prompts, settings, fresh=fresh, show=show)
 
 
@@ -142,6 +190,22 @@ def probe(
 
         found = host.probe(store_dir=store.data_dir(), fresh=fresh)
         deliver(_host_writer(found, output_format), None)
+
+
+def _foresee(question: PriorQuestion, settings: Settings) -> Recommendation:
+    from advisor import pipeline
+
+    return pipeline.foresee(question, settings, note=say)
+
+
+def _on_disk(question: PriorQuestion, models_dirs: Sequence[Path]) -> tuple[Path, tuple[Path, ...]] | None:
+    """The named target and drafts for it, where both are on this machine: then they are measured."""
+    from advisor import pipeline
+
+    found = pipeline.find_on_disk(question, models_dirs)
+    if found is not None:
+        say(f"{question.target} is on disk as {found[0]}: it is measured. --predict predicts instead.")
+    return found
 
 
 Models = Callable[["ProgressBar"], tuple[Path, tuple[Path, ...]]]
@@ -226,3 +290,7 @@ def _llama_cpp_build() -> str:
 
     build = VENDORED_BUILDS.get(version_of("llama-cpp-python"))
     return f" (llama.cpp b{build})" if build else ""
+
+
+commands_catalog.register(app)
+commands_explain.register(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from advisor.errors import FileProblem, OptionError
@@ -69,16 +70,78 @@ def _check_range(option: str, value: float, low: float, high: float) -> None:
         raise OptionError(f"{option} is {value}.", fix=f"Give a value from {low} to {high}.")
 
 
-def target_file(text: str) -> Path:
-    """The target as a file. A bare catalogue name is refused: it does not say where the file is."""
-    path = Path(text).expanduser()
-    if not _exists(path) and not _looks_like_path(text):
+@dataclass(frozen=True)
+class PriorQuestion:
+    """A target that is only named, or a question that only a prediction answers. ``build`` is 0 for a current one."""
+
+    target: str
+    host: str | None = None
+    baseline_tps: float | None = None
+    build: int = 0
+    k: int | None = None
+    p_min: float | None = None
+    categories: tuple[str, ...] = ()
+    is_prediction_only: bool = False
+
+
+def prior_question(
+    target: str | None,
+    *,
+    host: str | None,
+    baseline_tps: float | None,
+    llama_build: str | None,
+    k: int | None,
+    p_min: float | None,
+    predict: bool,
+    categories: Sequence[str],
+    demo: bool,
+) -> PriorQuestion | None:
+    """What to predict, None where the files given are to be measured. OptionError for a value that cannot be."""
+    asked = {
+        "--host": host,
+        "--baseline-tps": baseline_tps,
+        "--llama-build": llama_build,
+        "--k": k,
+        "--p-min": p_min,
+        "--predict": predict or None,
+    }
+    only = [name for name, value in asked.items() if value is not None]
+    if k is not None:
+        _check_range("--k", k, 1, 64)
+    if p_min is not None:
+        _check_range("--p-min", p_min, 0, 1)
+    if baseline_tps is not None:
+        _check_range("--baseline-tps", baseline_tps, 0.001, 1e6)
+    build = _build_number(llama_build) if llama_build is not None else 0
+    if only and (target is None or demo):
         raise OptionError(
-            f"--target: there is no file {text!r}.",
-            why="A model name without a file cannot be measured yet: for now the target must be a GGUF file.",
-            fix="Give its path, such as --target ./models/model.gguf.",
+            f"{only[0]} is about a prediction for a named model.", fix="Name one: --target qwen2.5-72b-q8."
         )
-    return _model_file(path, "--target")
+    if target is None or demo or (not only and is_file_argument(target)):
+        return None
+    return PriorQuestion(target, host, baseline_tps, build, k, p_min, tuple(categories), bool(only))
+
+
+def _build_number(text: str) -> int:
+    match = re.fullmatch(r"b?(\d{1,6})", text.strip().lower())
+    if match is None or int(match[1]) == 0:
+        raise OptionError(f"--llama-build: {text!r} is not a llama.cpp build.", fix="Write it as b7900.")
+    return int(match[1])
+
+
+def is_file_argument(text: str) -> bool:
+    """Whether a target is meant as a file: it is there, or it is written as a path. Not a repository (owner/name)."""
+    if _exists(Path(text).expanduser()):
+        return True
+    repository = re.fullmatch(r"(?:hf\.co/|https?://huggingface\.co/)?[A-Za-z0-9][\w.-]*/[\w.-]+(?::[\w.-]+)?", text)
+    if text.lower().endswith(".gguf"):
+        return "/" in text or "\\" in text
+    return _looks_like_path(text) and repository is None
+
+
+def target_file(text: str) -> Path:
+    """The target as a file."""
+    return _model_file(Path(text).expanduser(), "--target")
 
 
 def draft_files(

@@ -51,17 +51,17 @@ def _abandon(stream: TextIO) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
-def check_output(path: Path | None) -> None:
+def check_output(path: Path | None, *, option: str = "--output") -> None:
     """Find out before the measurement, not after it, that the report cannot be written."""
     if path is None:
         return
     path = path.expanduser()
     if path.is_dir():
-        raise OptionError(f"--output: {path} is a directory.", fix="Name a file in it.")
+        raise OptionError(f"{option}: {path} is a directory.", fix="Name a file in it.")
     if not path.parent.is_dir():
-        raise OptionError(f"--output: the folder {path.parent} does not exist.", fix="Create it first.")
+        raise OptionError(f"{option}: the folder {path.parent} does not exist.", fix="Create it first.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OptionError(f"--output: {path} cannot be written.", fix="Check its permissions, or name another file.")
+        raise OptionError(f"{option}: {path} cannot be written.", fix="Check its permissions, or name another file.")
 
 
 def _write_file(write: Callable[[TextIO], None], path: Path) -> None:

@@ -1,26 +1,33 @@
 """The one page that knows the order of the stages.
 
-probe -> resolve -> prune -> transcripts -> replay -> curves -> predict -> search -> recommend
+measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> search -> recommend
+predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from advisor.catalog.load import FOLDER, load
+from advisor.catalog.local import find_local, match_local
+from advisor.catalog.names import host_named, resolve
 from advisor.engines import ENGINES, StartEngine
 from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
 from advisor.gguf import read_model
 from advisor.host import probe
+from advisor.options import PriorQuestion
 from advisor.plan import check_budget
+from advisor.predict.prior import current
 from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
 from advisor.store import Store, data_dir, measurements_path, save_last, timing_lock
 from advisor.study import INTERRUPTED, Question, Study
-from advisor.types import Host, Model, Recommendation, Rejected, Settings, Workload
+from advisor.types import Build, Host, Model, Recommendation, Rejected, Settings, Workload
 
 LOCK_TIMEOUT_S = 3 * 3600.0
 
@@ -77,6 +84,56 @@ def recommend(request: Request, progress: Progress, start_engine: StartEngine | 
         recommendation = study.conclude()
     _keep(recommendation, progress)
     return recommendation
+
+
+def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], None]) -> Recommendation:
+    """The answer before anything is measured. Raises AdvisorError for what a user can meet."""
+    from advisor import outlook
+
+    catalog = load(user_catalogue())
+    target, entry = outlook.named_target(question.target, catalog, note)
+    host_entry, host = None, None
+    if question.host is not None:
+        host_entry, memory_gib = host_named(question.host, catalog)
+        host = outlook.named_host(host_entry, memory_gib)
+    build = Build("llama-server", f"b{question.build}" if question.build else "current", question.build)
+    asked = outlook.Outlook(
+        target=target,
+        target_entry=entry,
+        host=host or probe(store_dir=data_dir()),
+        host_entry=host_entry,
+        build=build,
+        settings=settings,
+        k=question.k,
+        p_min=question.p_min,
+        baseline_tps=question.baseline_tps,
+        categories=question.categories,
+    )
+    recommendation = outlook.foresee(asked, catalog, current(data_dir()))
+    try:
+        save_last(recommendation)
+    except StoreError as error:
+        note(f"The recommendation is not kept for later commands: {error.what} {error.why}".strip())
+    return recommendation
+
+
+def find_on_disk(question: PriorQuestion, models_dirs: Sequence[Path]) -> tuple[Path, tuple[Path, ...]] | None:
+    """The files of a named target and of smaller models, where both are on this machine."""
+    catalog = load(user_catalogue())
+    named = resolve(question.target, catalog)
+    files = find_local(models_dirs, home=Path.home(), platform=sys.platform)
+    entries = tuple(catalog.entries.values())
+    found = match_local(files, entries) if files else ()
+    targets = [one for one in found if one.entry is named.entry and named.quant in (None, one.quant)]
+    if not targets:
+        return None
+    drafts = [one for one in found if one.entry is not None and one.entry.parameters < named.entry.parameters]
+    return (Path(targets[0].model.path), tuple(Path(one.model.path) for one in drafts)) if drafts else None
+
+
+def user_catalogue() -> Path:
+    """Where a user's own families are."""
+    return data_dir() / FOLDER
 
 
 def read_target(path: Path, host: Host, context: int) -> Model:

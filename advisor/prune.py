@@ -7,7 +7,7 @@ target's layers as fit; both in RAM. A model spread over several GPUs is not con
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from advisor.errors import FileProblem, NothingFits
@@ -51,8 +51,17 @@ def prune(
     return candidates, rejected
 
 
-def judge(target: Model, draft: Model, host: Host, context: int, *, k_max: int) -> Candidate | Rejected:
-    """One draft. Reads the draft's token texts only when everything else is in order."""
+def judge(
+    target: Model,
+    draft: Model,
+    host: Host,
+    context: int,
+    *,
+    k_max: int,
+    difference_of: Callable[[Model, Model], str | None] | None = None,
+) -> Candidate | Rejected:
+    """One draft. ``difference_of`` says why the vocabularies do not go together; by default it reads the token texts,
+    and is asked only when everything else is in order."""
     unsuitable = _unsuitable(target, draft)
     if unsuitable:
         return unsuitable
@@ -60,7 +69,7 @@ def judge(target: Model, draft: Model, host: Host, context: int, *, k_max: int) 
     if not option.fits:
         return Rejected(draft.name, draft.quant, "memory", shortage(option))
     try:
-        difference = incompatibility(target, draft)
+        difference = (difference_of or incompatibility)(target, draft)
     except FileProblem as error:
         return Rejected(draft.name, draft.quant, "unreadable", f"{error.what} {error.why}".strip())
     if difference:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.replay import at_once, replay_all
 from advisor.acceptance.transcripts import spread, write_transcripts
 from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
@@ -255,6 +256,7 @@ class Study:
                 repack_off=self._engine.repack_off,
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            answers=answer_texts(self._target, self._transcripts),
         )
 
     def shutdown(self) -> None:

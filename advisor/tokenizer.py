@@ -40,24 +40,36 @@ def incompatibility(target: Model, draft: Model) -> str | None:
     return header_incompatibility(target.vocabulary, draft.vocabulary) or _text_incompatibility(target, draft)
 
 
-def header_incompatibility(target: VocabularyHeader, draft: VocabularyHeader) -> str | None:
-    """The part of the rule that needs no token texts."""
+def header_incompatibility(
+    target: VocabularyHeader, draft: VocabularyHeader, *, compares_unused_markers: bool = False
+) -> str | None:
+    """The part of the rule that needs no token texts.
+
+    ``compares_unused_markers``: as builds before about b8925 did, BOS and EOS ids must be equal even where they are not
+    added (changed in ggml-org/llama.cpp pull request 22358).
+    """
     kinds = _KIND.get(target.model, target.model), _KIND.get(draft.model, draft.model)
     if kinds[0] != kinds[1]:
         return f"the tokenizers are of different kinds: {kinds[0]} in the target, {kinds[1]} in the draft"
     return (
-        _marker_difference("BOS", (target.add_bos, target.bos_id), (draft.add_bos, draft.bos_id))
-        or _marker_difference("EOS", (target.add_eos, target.eos_id), (draft.add_eos, draft.eos_id))
+        _marker_difference(
+            "BOS", (target.add_bos, target.bos_id), (draft.add_bos, draft.bos_id), compares_unused_markers
+        )
+        or _marker_difference(
+            "EOS", (target.add_eos, target.eos_id), (draft.add_eos, draft.eos_id), compares_unused_markers
+        )
         or _size_difference(target.size, draft.size)
     )
 
 
-def _marker_difference(name: str, target: tuple[bool, int | None], draft: tuple[bool, int | None]) -> str | None:
-    """The id matters only where the marker is added."""
+def _marker_difference(
+    name: str, target: tuple[bool, int | None], draft: tuple[bool, int | None], always: bool
+) -> str | None:
+    """The id matters only where the marker is added, or ``always``."""
     if target[0] != draft[0]:
         adds, does_not = ("target", "draft") if target[0] else ("draft", "target")
         return f"the {adds} adds {name} to every prompt, the {does_not} does not"
-    if target[0] and target[1] != draft[1]:
+    if (target[0] or always) and target[1] != draft[1]:
         return f"the {name} token differs: id {target[1]} in the target, {draft[1]} in the draft"
     return None
 

@@ -79,8 +79,8 @@ class Host:
 class Build:
     """The engine that runs models: its version decides the step law and the flag dialect.
 
-    ``llama_cpp_build`` is 0 where it is not known; ``libraries`` changes when the native libraries do (another backend,
-    another compiler) though the version stays.
+    ``llama_cpp_build`` is 0 where it is not known, which is taken for a current one; ``libraries`` changes when the
+    native libraries do (another backend, another compiler) though the version stays.
     """
 
     engine: str
@@ -140,6 +140,7 @@ class Model:
     else 0.
     ``expert_feed_forward_length`` is the width of one expert, 0 for a dense model.
     ``content_hash`` covers the header and sampled blocks, so a renamed file keeps its measurements.
+    ``hub`` is where a model without a file can be had, "owner/repository:quant".
     """
 
     name: str
@@ -168,6 +169,7 @@ class Model:
     nextn_layers: int = 0
     tied_output_bytes: int = 0
     expert_feed_forward_length: int = 0
+    hub: str = ""
 
     @property
     def label(self) -> str:
@@ -401,9 +403,18 @@ class MeasurementNotes:
 
 
 @dataclass(frozen=True)
+class AnswerText:
+    """One answer of the target as text: one piece a token, () where the pieces are not known."""
+
+    category: str
+    pieces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """The answer. ``estimates`` are ranked best first. ``best`` is None when the verdict is no; ``runner_up`` is the
-    best estimate of another draft. Traces and curves are keyed by the draft's content hash."""
+    best estimate of another draft. Traces and curves are keyed by the draft's content hash. ``answers`` are in the
+    order of the traces of every draft."""
 
     host: Host
     build: Build
@@ -426,6 +437,7 @@ class Recommendation:
     measurement: MeasurementNotes
     created_at: str
     schema: str = RECOMMENDATION_SCHEMA
+    answers: tuple[AnswerText, ...] = ()
 
     def draft_of(self, config: Config) -> Model:
         """The draft model of a config. KeyError when the config belongs to another recommendation."""

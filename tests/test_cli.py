@@ -14,10 +14,11 @@ from typer.testing import CliRunner, Result
 from advisor import pipeline
 from advisor.cli import app
 from advisor.errors import EngineCrash, NothingFits, StoreError
+from advisor.options import PriorQuestion
 from advisor.pipeline import Interrupted, Request
 from advisor.progress import Progress
 from advisor.report.json_document import load
-from advisor.types import Host, Recommendation
+from advisor.types import Host, Recommendation, Settings
 from tests.builders import make_host, make_recommendation
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +46,20 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     stand_in = Pipeline()
     monkeypatch.setattr(pipeline, "recommend", stand_in.recommend)
     return stand_in
+
+
+@pytest.fixture
+def foreseen(monkeypatch: pytest.MonkeyPatch) -> list[PriorQuestion]:
+    """Predictions that were asked for; they are answered at once, and no model is on disk."""
+    asked: list[PriorQuestion] = []
+
+    def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], None]) -> Recommendation:
+        asked.append(question)
+        return make_recommendation(settings=settings)
+
+    monkeypatch.setattr(pipeline, "foresee", foresee)
+    monkeypatch.setattr(pipeline, "find_on_disk", lambda question, models_dirs: None)
+    return asked
 
 
 @pytest.fixture
@@ -130,7 +145,42 @@ class TestRecommend:
         assert run("recommend", "--demo").exit_code == 0
         assert run("recommend", "--demo", "--budget", "60").exit_code == 0
         assert [(r.target, r.drafts) for r in fake.requests] == [models, models]
-        assert [r.settings.budget_s for r in fake.requests] == [240, 60]
+        assert [r.settings.budget_s for r in fake.requests] == [210, 60]
+
+
+class TestPrediction:
+    def test_a_name_is_predicted(self, fake: Pipeline, foreseen: list[PriorQuestion]) -> None:
+        assert run("recommend", "--target", "qwen2.5-72b-q8").exit_code == 0
+        assert foreseen == [PriorQuestion("qwen2.5-72b-q8")]
+        assert fake.requests == []
+
+    def test_what_is_asked_arrives(self, fake: Pipeline, foreseen: list[PriorQuestion]) -> None:
+        options = ["--host", "m4-max-128gb", "--baseline-tps", "7.5", "--llama-build", "b7900", "--k", "16"]
+        result = run("recommend", "--target", "qwen2.5-72b", *options, "--p-min", "0.75", "--category", "chat")
+        assert result.exit_code == 0, result.output
+        assert foreseen == [
+            PriorQuestion("qwen2.5-72b", "m4-max-128gb", 7.5, 7900, 16, 0.75, ("chat",), is_prediction_only=True)
+        ]
+
+    def test_a_file_is_measured_unless_a_prediction_is_asked_for(
+        self, fake: Pipeline, foreseen: list[PriorQuestion], target: Path
+    ) -> None:
+        assert advise(target).exit_code == 0
+        assert (len(fake.requests), foreseen) == (1, [])
+        assert advise(target, "--predict").exit_code == 0
+        assert (len(fake.requests), [one.target for one in foreseen]) == (1, [str(target)])
+
+    def test_a_named_model_that_is_on_disk_is_measured(
+        self, fake: Pipeline, foreseen: list[PriorQuestion], target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drafts = (target.with_name("draft.gguf"),)
+        monkeypatch.setattr(pipeline, "find_on_disk", lambda question, models_dirs: (target, drafts))
+        result = run("recommend", "--target", "qwen2.5-72b-q8")
+        assert result.exit_code == 0, result.output
+        assert "it is measured" in result.stderr
+        assert [(one.target, tuple(one.drafts)) for one in fake.requests] == [(target, drafts)]
+        assert run("recommend", "--target", "qwen2.5-72b-q8", "--predict").exit_code == 0
+        assert len(foreseen) == len(fake.requests) == 1
 
 
 class TestOutput:
@@ -206,10 +256,25 @@ class TestBadInput:
         assert result.exit_code == 2
         assert "--target is missing" in result.stderr
 
-    def test_a_catalogue_name(self, fake: Pipeline) -> None:
-        result = run("recommend", "--target", "qwen2.5-72b-q8")
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (("--target", "qwen2.5-72b-q8", "--llama-build", "new"), "--llama-build"),
+            (("--target", "qwen2.5-72b-q8", "--k", "0"), "--k is 0"),
+            (("--target", "qwen2.5-72b-q8", "--p-min", "2"), "--p-min is 2"),
+            (("--target", "qwen2.5-72b-q8", "--baseline-tps", "-1"), "--baseline-tps is -1"),
+            (("--host", "m4-max-128gb"), "--target qwen2.5-72b-q8"),
+            (("--demo", "--predict"), "--predict"),
+        ],
+    )
+    def test_a_question_that_nothing_answers(
+        self, fake: Pipeline, foreseen: list[PriorQuestion], options: tuple[str, ...], words: str
+    ) -> None:
+        result = run("recommend", *options)
         assert result.exit_code == 2
-        assert "must be a GGUF file" in result.stderr
+        assert words in result.stderr
+        assert "Traceback" not in result.output
+        assert fake.requests == foreseen == []
 
     def test_a_malformed_workload_names_the_line(self, fake: Pipeline, target: Path, tmp_path: Path) -> None:
         file = tmp_path / "bad.jsonl"

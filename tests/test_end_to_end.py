@@ -98,8 +98,8 @@ def test_a_missing_file(tmp_path):
     assert "missing.gguf" in refused("recommend", "--target", tmp_path / "missing.gguf")
 
 
-def test_a_bare_name_needs_a_file():
-    assert "file" in refused("recommend", "--target", "qwen2.5-72b-q8")
+def test_an_unknown_name_gets_the_nearest_names():
+    assert "qwen2.5-72b" in refused("recommend", "--target", "qwen2.5-71b-q8", "--host", "m4-max-128gb")
 
 
 def test_a_file_that_is_no_model(tmp_path, drafts):

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from advisor.errors import FileProblem, OptionError
-from advisor.options import draft_files, duration_s, settings, target_file
+from advisor.options import (
+    PriorQuestion,
+    draft_files,
+    duration_s,
+    is_file_argument,
+    prior_question,
+    settings,
+    target_file,
+)
 
 GOOD: dict[str, Any] = {
     "context": 4096,
@@ -80,6 +88,68 @@ def test_values_arrive_in_the_settings() -> None:
     assert (made.sampling.temperature, made.sampling.top_p, made.sampling.seed) == (0.8, 1.0, 7)
 
 
+NOT_ASKED: dict[str, Any] = {
+    "host": None,
+    "baseline_tps": None,
+    "llama_build": None,
+    "k": None,
+    "p_min": None,
+    "predict": False,
+    "categories": [],
+    "demo": False,
+}
+
+
+def asked(target: str | None, **options: Any) -> PriorQuestion | None:
+    return prior_question(target, **{**NOT_ASKED, **options})
+
+
+class TestPriorQuestion:
+    def test_a_name_asks_for_a_prediction_unless_it_is_on_disk(self) -> None:
+        assert asked("qwen2.5-72b-q8") == PriorQuestion("qwen2.5-72b-q8", is_prediction_only=False)
+
+    @pytest.mark.parametrize(
+        "option", [{"host": "rtx-4090"}, {"baseline_tps": 8.0}, {"llama_build": "b7900"}, {"k": 4}, {"p_min": 0.0}]
+    )
+    def test_what_only_a_prediction_answers_is_never_measured(self, option: dict[str, Any]) -> None:
+        for target in ("qwen2.5-72b-q8", "./here.gguf"):
+            question = asked(target, **option)
+            assert question is not None
+            assert question.is_prediction_only
+
+    def test_files_the_demo_and_no_target_are_no_question(self, tmp_path: Path) -> None:
+        assert asked(str(touch(tmp_path / "t.gguf"))) is None
+        assert asked("./not-there.gguf") is None
+        assert asked("models/not-there.gguf") is None
+        assert asked(None) is None
+        assert asked("qwen2.5-72b-q8", demo=True) is None
+
+    @pytest.mark.parametrize(("text", "number"), [("b7900", 7900), ("7900", 7900), (" B11434 ", 11434)])
+    def test_builds(self, text: str, number: int) -> None:
+        question = asked("qwen2.5-72b", llama_build=text)
+        assert question is not None
+        assert question.build == number
+
+    @pytest.mark.parametrize("text", ["", "b", "b0", "new", "b-1", "b12.5", "b99999999"])
+    def test_no_build(self, text: str) -> None:
+        with pytest.raises(OptionError, match="--llama-build") as caught:
+            asked("qwen2.5-72b", llama_build=text)
+        assert "b7900" in caught.value.fix
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("k", 0), ("k", 65), ("p_min", -0.1), ("p_min", 1.1), ("p_min", float("nan")), ("baseline_tps", 0.0)],
+    )
+    def test_a_pin_out_of_range(self, option: str, value: float) -> None:
+        with pytest.raises(OptionError, match="--" + option.replace("_", "-")):
+            asked("qwen2.5-72b", **{option: value})
+
+    @pytest.mark.parametrize("rest", [{"target": None}, {"target": "qwen2.5-72b", "demo": True}])
+    def test_a_prediction_needs_a_named_model(self, rest: dict[str, Any]) -> None:
+        with pytest.raises(OptionError, match="--host"):
+            asked(**rest, host="rtx-4090")
+
+
 def touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"GGUF")
@@ -101,10 +171,21 @@ class TestTarget:
         file = touch(tmp_path / "t.gguf")
         assert target_file("~/t.gguf") == file
 
-    def test_a_catalogue_name_needs_a_file_for_now(self) -> None:
-        with pytest.raises(OptionError, match=r"--target.*'qwen2\.5-72b-q8'") as caught:
-            target_file("qwen2.5-72b-q8")
-        assert "for now" in caught.value.why
+    @pytest.mark.parametrize(
+        "text",
+        ["qwen2.5-72b-q8", "Qwen/Qwen2.5-7B-Instruct-GGUF:Q8_0", "hf.co/Qwen/Qwen2.5-7B", "qwen2.5-72b-q8_0.gguf"],
+    )
+    def test_a_name_is_no_file(self, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert not is_file_argument(text)
+        touch(tmp_path / text.replace("/", "-").replace(":", "-"))
+        assert is_file_argument(str(tmp_path / text.replace("/", "-").replace(":", "-")))
+
+    @pytest.mark.parametrize(
+        "text", ["./qwen2.5-72b-q8", "/models/qwen.gguf", "models/qwen.gguf", "../a/b", ".\\qwen.gguf", "~/qwen.gguf"]
+    )
+    def test_a_path_is_a_file_though_nothing_is_there(self, text: str) -> None:
+        assert is_file_argument(text)
 
     @pytest.mark.parametrize("text", ["qwen.gguf", "models/qwen", ".\\qwen", "~/qwen", "x" * 5000 + ".gguf"])
     def test_a_missing_file(self, text: str) -> None:

@@ -1,7 +1,8 @@
 """A recommendation as a llama-server command line.
 
-The flags are those of current llama.cpp (checked against b11434): ``--draft-max`` and its relatives were removed there,
-and ``-md`` alone no longer speculates, so ``--spec-type`` is always written.
+The flags are those of the build that is asked for. Current llama.cpp (checked against b11434) has no ``--draft-max``
+and its relatives, and ``-md`` alone no longer speculates, so ``--spec-type`` is written. Builds before b8981 know only
+the old names (from their documentation; not run).
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from advisor.printable import is_printable
-from advisor.types import Config, Host, Placement, Recommendation
+from advisor.types import Config, Host, Model, Placement, Recommendation
+
+FIRST_BUILD_WITH_SPEC_FLAGS, FIRST_BUILD_THAT_NEEDS_SPEC_TYPE = 8981, 9464
+CURRENT_BUILD = 1 << 30  # a build that is not known
 
 # Needs no quotes in cmd.exe, nor in PowerShell, where a comma makes a list and a leading @ or % has a meaning.
 _PLAIN_ON_WINDOWS = re.compile(r"[A-Za-z0-9_.:\\/+=-]+")
@@ -25,7 +29,7 @@ _SINGLE_QUOTES = re.compile("(['\u2018\u2019\u201a\u201b])")
 def command(rec: Recommendation) -> list[str]:
     """The argv that serves the target as recommended; without a draft when the verdict is not to speculate."""
     config = rec.best.config if rec.best is not None and rec.verdict == "speculate" else None
-    argv = ["llama-server", "-m", rec.target.path]
+    argv = ["llama-server", *_source(rec.target, "-m", "-hf")]
     if config is not None:
         argv += _speculation(rec, config)
     argv += ["-c", str(rec.settings.context)]
@@ -45,12 +49,24 @@ def shell(argv: Sequence[str], *, windows: bool | None = None) -> str:
     return " \\\n  ".join(" ".join(_quote_for_posix(arg) for arg in flag) for flag in _flags(argv))
 
 
+def _source(model: Model, file_flag: str, hub_flag: str) -> list[str]:
+    """A file, or the repository that llama-server downloads a model from that is not here yet."""
+    return [file_flag, model.path] if model.path or not model.hub else [hub_flag, model.hub]
+
+
 def _speculation(rec: Recommendation, config: Config) -> list[str]:
-    argv = ["-md", rec.draft_of(config).path, "--spec-type", config.method, "--spec-draft-n-max", str(config.k)]
+    build = rec.build.llama_cpp_build or CURRENT_BUILD
+    if rec.build.engine != "llama-server":  # measured in this process; served by whatever is installed
+        build = CURRENT_BUILD
+    old = build < FIRST_BUILD_WITH_SPEC_FLAGS
+    argv = _source(rec.draft_of(config), "-md", "-hfd")
+    if build >= FIRST_BUILD_THAT_NEEDS_SPEC_TYPE:
+        argv += ["--spec-type", config.method]
+    argv += ["--draft-max" if old else "--spec-draft-n-max", str(config.k)]
     if config.n_min > 0:
-        argv += ["--spec-draft-n-min", str(config.n_min)]
-    if config.p_min > 0:
-        argv += ["--spec-draft-p-min", f"{config.p_min:g}"]
+        argv += ["--draft-min" if old else "--spec-draft-n-min", str(config.n_min)]
+    if config.p_min > 0 or build < FIRST_BUILD_THAT_NEEDS_SPEC_TYPE:  # older builds stop at 0.75 unless told
+        argv += ["--draft-p-min" if old else "--spec-draft-p-min", f"{config.p_min:g}"]
     return argv
 
 

@@ -22,9 +22,10 @@ _REFRESH_PER_SECOND = 2  # the bar shares the cores with the timings it reports 
 
 
 class ProgressBar:
-    """An advisor.progress.Progress, and the context manager in which its bar is visible."""
+    """An advisor.progress.Progress, and the context manager in which its bar is visible. ``budget_s``: None where the
+    end is not known."""
 
-    def __init__(self, console: Console, budget_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, budget_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
@@ -63,6 +64,8 @@ class ProgressBar:
 
     def _times(self) -> str:
         elapsed_s = self._clock() - self._started
+        if self._budget_s is None:
+            return f"{duration(elapsed_s)} elapsed"
         return f"{duration(elapsed_s)} elapsed, {duration(self._budget_s - elapsed_s)} left"
 
 

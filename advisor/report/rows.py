@@ -26,8 +26,8 @@ class Row:
 def rows(rec: Recommendation, *, show_all: bool) -> list[Row]:
     """The estimates in the order of the recommendation: the best of each draft, or all of them.
 
-    The pick comes first and stands for its draft, even where another estimate is nominally faster. Baselines are left
-    out.
+    Of a prediction, which knows every published file, the best of each model stands for all its quantizations. The pick
+    comes first and stands for its draft, even where another estimate is nominally faster. Baselines are left out.
     """
     every = [row for estimate in rec.estimates if (row := row_of(rec, estimate)) is not None]
     if show_all:
@@ -35,7 +35,7 @@ def rows(rec: Recommendation, *, show_all: bool) -> list[Row]:
     pick = row_of(rec, rec.best) if rec.best is not None else None
     best: dict[str, Row] = {}
     for row in [pick, *every] if pick is not None else every:
-        best.setdefault(row.draft.content_hash, row)
+        best.setdefault(row.draft.name if row.estimate.evidence == "prior" else row.draft.content_hash, row)
     return list(best.values())
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LABEL_WIDTH = 11
+_SHOWN_REJECTED = 12
 _TABLE_MIN_COLUMNS = 92  # below this the candidate table would break numbers; a list is printed instead
 
 
@@ -28,7 +29,7 @@ def render(rec: Recommendation, *, console: Console, command: str, show_all: boo
     render_host(rec.host, console=console)
     _print_context(console, rec)
     _print_candidates(console, rec, show_all)
-    _print_rejected(console, rec)
+    _print_rejected(console, rec, show_all)
     _print_categories(console, rec)
     _print_measurement(console, rec)
     _print_verdict(console, rec)
@@ -37,9 +38,12 @@ def render(rec: Recommendation, *, console: Console, command: str, show_all: boo
 
 def render_host(host: Host, *, console: Console) -> None:
     memory = f"{size(host.ram_total_bytes)} RAM, {size(host.ram_available_bytes)} available"
-    cores = f"{host.cores_usable} of {host.cores_physical} cores usable"
-    _print_field(console, "Host", f"{host.cpu}, {cores}, {memory}")
-    _print_field(console, "", f"{host.os}; {' '.join(host.isa) or 'no instruction set extensions known'}")
+    if host.os:  # a machine that is only named has neither cores nor a system
+        cores = f"{host.cores_usable} of {host.cores_physical} cores usable"
+        _print_field(console, "Host", f"{host.cpu}, {cores}, {memory}")
+        _print_field(console, "", f"{host.os}; {' '.join(host.isa) or 'no instruction set extensions known'}")
+    else:
+        _print_field(console, "Host", f"{host.cpu}, {memory}")
     for device in host.devices:
         if device.kind != "cpu":
             _print_field(console, "", _device(device))
@@ -75,8 +79,9 @@ def _print_context(console: Console, rec: Recommendation) -> None:
         f"{target.label}, {target.architecture}, {layers}, {size(target.weights_bytes)}, "
         f"context {counted(rec.settings.context, 'token')}",
     )
-    answered = f"{counted(notes.prompts, 'prompt')}, {counted(notes.answer_tokens, 'answer token')}"
-    _print_field(console, "Workload", f"{rec.workload}: {answered}, {sampling(rec.settings.sampling)}")
+    if notes.prompts:
+        answered = f"{counted(notes.prompts, 'prompt')}, {counted(notes.answer_tokens, 'answer token')}"
+        _print_field(console, "Workload", f"{rec.workload}: {answered}, {sampling(rec.settings.sampling)}")
     _print_field(console, "Baseline", f"{rec.baseline.tokens_per_second:.1f} tok/s ({rec.baseline.evidence})")
 
 
@@ -85,7 +90,8 @@ def _print_candidates(console: Console, rec: Recommendation, show_all: bool) -> 
     if not shown:
         _print_heading(console, "Candidates", "none could be estimated")
         return
-    remark = "all that were estimated" if show_all else "the best setting of each draft; --all lists every one"
+    each = "model" if shown[0].estimate.evidence == "prior" else "draft"
+    remark = "all that were estimated" if show_all else f"the best setting of each {each}; --all lists every one"
     _print_heading(console, "Candidates", f"{remark}; speedup with its 80 % interval")
     pick = rec.best if rec.verdict == "speculate" else None
     if console.width >= _TABLE_MIN_COLUMNS:
@@ -131,10 +137,13 @@ def _row_sentence(row: Row) -> str:
     )
 
 
-def _print_rejected(console: Console, rec: Recommendation) -> None:
+def _print_rejected(console: Console, rec: Recommendation, show_all: bool) -> None:
     if rec.rejected:
         _print_heading(console, "Rejected", "")
-    for rejected in rec.rejected:
+    kept = rec.rejected if show_all else rec.rejected[:_SHOWN_REJECTED]
+    if len(kept) < len(rec.rejected):
+        _print_item(console, f"{len(rec.rejected) - len(kept)} more, listed with --all; the first are:")
+    for rejected in kept:
         label = f"{rejected.draft} {rejected.quant}".strip()
         _print_item(console, f"{label} ({rejected.reason}): {rejected.detail}")
 
@@ -158,6 +167,11 @@ def _print_categories(console: Console, rec: Recommendation) -> None:
 def _print_measurement(console: Console, rec: Recommendation) -> None:
     notes = rec.measurement
     console.print()
+    if not notes.prompts:
+        _print_field(console, "Evidence", f"prior: {notes.stop_reason}")
+        for note in notes.notes:
+            _print_field(console, "", note)
+        return
     origin = "from stored measurements, nothing was run" if notes.from_store else "measured now"
     runs = counted(notes.trials, "speculative trial")
     _print_field(console, "Measured", f"{origin}; {runs} in {duration(notes.elapsed_s)}")

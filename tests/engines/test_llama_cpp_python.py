@@ -71,14 +71,18 @@ def test_replay_says_what_the_real_loop_does(engine, temperature):
     sampling = Sampling(temperature=temperature)
     transcripts = transcripts_of(engine, sampling, 4)
     traces = [engine.score(transcript, ROLLOUT) for transcript in transcripts]
+    predicted, real = [], []
     for config in (Config("", 2), Config("", 8), Config("", 8, p_min=0.6)):
-        predicted = pooled([walk(trace, config, max_tokens=MAX_TOKENS) for trace in traces])
-        runs = [engine.speculate(t.prompt_tokens, config, sampling, MAX_TOKENS) for t in transcripts]
-        same_text = sum(run.answer_tokens == t.answer_tokens for run, t in zip(runs, transcripts, strict=True))
-        assert same_text >= 3  # a near-tie may flip with the batch shape
-        assert predicted.accepted == pytest.approx(sum(run.accepted for run in runs), rel=0.1)
-        assert predicted.steps == pytest.approx(sum(run.steps for run in runs), rel=0.06)
-        assert predicted.drafted == pytest.approx(sum(run.drafted for run in runs), rel=0.12)
+        for transcript, trace in zip(transcripts, traces, strict=True):
+            run = engine.speculate(transcript.prompt_tokens, config, sampling, MAX_TOKENS)
+            if run.answer_tokens == transcript.answer_tokens:  # near-ties flip with the batch shape: another text
+                predicted.append(walk(trace, config, max_tokens=MAX_TOKENS))
+                real.append(run)
+    assert len(real) >= 6, "most answers should be the same text"
+    expected = pooled(predicted)
+    assert expected.accepted == pytest.approx(sum(run.accepted for run in real), rel=0.06)
+    assert expected.steps == pytest.approx(sum(run.steps for run in real), rel=0.06)
+    assert expected.drafted == pytest.approx(sum(run.drafted for run in real), rel=0.12)
 
 
 def test_a_model_drafting_for_itself_is_always_right(engine, target):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.export.llama_server import command, shell
-from advisor.types import Placement, Recommendation, Settings
+from advisor.types import Build, Placement, Recommendation, Settings
 from tests.builders import (
     make_estimate,
     make_gpu_host,
@@ -43,6 +43,66 @@ def test_the_recommended_pair() -> None:
         "-c": "4096",
         "-np": "1",
     }
+
+
+HUB = "example/Example-{}-GGUF:Q8_0"
+
+
+def foreseen(build: int, **config: float) -> Recommendation:
+    """A recommendation for models that nobody has downloaded."""
+    rec = make_recommendation(build=Build("llama-server", f"b{build}", build))
+    drafts = {one.draft.content_hash: f"draft-{i}" for i, one in enumerate(rec.candidates)}
+    candidates = tuple(
+        dataclasses.replace(
+            one, draft=dataclasses.replace(one.draft, path="", hub=HUB.format(drafts[one.draft.content_hash]))
+        )
+        for one in rec.candidates
+    )
+    best = make_estimate(rec.candidates[0].draft, **{"k": 8, "p_min": 0.5, **config})
+    target = dataclasses.replace(rec.target, path="", hub=HUB.format("target"))
+    return dataclasses.replace(rec, target=target, candidates=candidates, best=best)
+
+
+def test_models_without_a_file_are_named_by_their_repository() -> None:
+    found = values(command(foreseen(0)))
+    assert (found["-hf"], found["-hfd"]) == (HUB.format("target"), HUB.format("draft-0"))
+    assert not {"-m", "-md"} & set(found)
+
+
+def test_a_target_that_is_here_and_a_draft_that_is_not() -> None:
+    rec = foreseen(0)
+    found = values(command(dataclasses.replace(rec, target=make_model())))
+    assert found["-m"] == make_model().path
+    assert "-hf" not in found
+    assert "-hfd" in found
+
+
+@pytest.mark.parametrize("build", [0, 9464, 11434])
+def test_a_current_build_is_told_to_speculate(build: int) -> None:
+    found = values(command(foreseen(build, n_min=2)))
+    assert found["--spec-type"] == "draft-simple"
+    assert (found["--spec-draft-n-max"], found["--spec-draft-n-min"]) == ("8", "2")
+    assert found["--spec-draft-p-min"] == "0.5"
+    assert not any(flag.startswith("--draft") for flag in found)
+
+
+@pytest.mark.parametrize("build", [7900, 8980])
+def test_an_old_build_gets_the_old_flags(build: int) -> None:
+    found = values(command(foreseen(build, n_min=2)))
+    assert (found["--draft-max"], found["--draft-min"], found["--draft-p-min"]) == ("8", "2", "0.5")
+    assert not any(flag.startswith("--spec") for flag in found)
+
+
+def test_builds_between_know_the_new_flags_and_need_no_type() -> None:
+    found = values(command(foreseen(8981)))
+    assert found["--spec-draft-n-max"] == "8"
+    assert "--spec-type" not in found
+
+
+@pytest.mark.parametrize(("build", "flag"), [(7900, "--draft-p-min"), (9000, "--spec-draft-p-min")])
+def test_a_p_min_of_zero_is_written_where_the_default_is_another(build: int, flag: str) -> None:
+    assert values(command(foreseen(build, p_min=0)))[flag] == "0"
+    assert not any("p-min" in one for one in command(foreseen(11434, p_min=0)))
 
 
 def test_n_min_only_when_set() -> None:

@@ -35,6 +35,13 @@ def test_time_left_never_goes_below_zero() -> None:
     assert progress._times() == "1:01 elapsed, 0:00 left"
 
 
+def test_without_a_budget_only_the_elapsed_time_is_shown() -> None:
+    clock = Clock()
+    progress = ProgressBar(Console(file=io.StringIO()), budget_s=None, clock=clock)
+    clock.now_s += 61
+    assert progress._times() == "1:01 elapsed"
+
+
 def test_silent_when_not_a_terminal_except_for_notes() -> None:
     stream = io.StringIO()
     with ProgressBar(Console(file=stream, width=40), budget_s=300) as progress:

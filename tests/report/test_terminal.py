@@ -13,6 +13,7 @@ from tests.builders import (
     make_candidate,
     make_estimate,
     make_gpu_host,
+    make_host,
     make_measurement,
     make_model,
     make_recommendation,
@@ -63,6 +64,60 @@ def test_a_candidate_line_has_all_its_figures() -> None:
         *(">", "Example-0.5B-Instruct", "Q8_0", "4", "0.5", "16.23", "GiB", "70", "%", "3.80"),
         *("1.42x", "[1.36,", "1.48]", "28.4", "measured"),
     ]
+
+
+def foreseen() -> Recommendation:
+    """A prediction: three quantizations of one model and one of another, on a machine that is only named."""
+    models = [make_model("Small-1B", quant) for quant in ("Q4_0", "Q6_K", "Q8_0")] + [make_model("Large-3B", "Q8_0")]
+    candidates = tuple(make_candidate(model) for model in models)
+    speedups = zip(models, (1.9, 1.8, 1.7, 1.6), strict=True)
+    estimates = tuple(make_estimate(model, speedup, evidence="prior") for model, speedup in speedups)
+    return make_recommendation(
+        host=make_host(os="", cpu="Example Mac, 128 GiB", isa=(), cores_physical=0, cores_usable=0),
+        candidates=candidates,
+        estimates=estimates,
+        best=estimates[0],
+        runner_up=estimates[3],
+        rejected=tuple(Rejected(f"Huge-{i}B", "Q8_0", "memory", "needs 99 GiB") for i in range(40)),
+        trials=(),
+        measurement=make_measurement(
+            prompts=0, answer_tokens=0, trials=0, stop_reason="nothing was run", notes=("Measuring costs 5 GiB.",)
+        ),
+    )
+
+
+def test_a_prediction_shows_the_best_file_of_each_model() -> None:
+    shown = rendered(foreseen(), width=120)
+    line_with(shown, "Small-1B", "Q4_0", "[")
+    line_with(shown, "Large-3B", "Q8_0", "GiB", "[")
+    listed = shown.split("Rejected")[0]
+    assert len(re.findall(r"\dx \[", listed)) == 2
+    assert "the best setting of each model" in flat(shown)
+    everything = rendered(foreseen(), width=120, show_all=True).split("Rejected")[0]
+    assert len(re.findall(r"\dx \[", everything)) == 4
+
+
+def test_a_prediction_says_what_it_stands_on_and_no_figures_of_a_run() -> None:
+    text = flat(rendered(foreseen()))
+    assert "prior: nothing was run" in text
+    assert "Measuring costs 5 GiB." in text
+    assert "0 prompts" not in text
+    assert "speculative trial" not in text
+
+
+def test_a_machine_that_is_only_named_has_no_cores() -> None:
+    text = flat(rendered(foreseen()))
+    assert "Example Mac, 128 GiB" in text
+    assert "cores usable" not in text
+    assert "instruction set" not in text
+
+
+def test_many_rejections_are_counted_unless_all_are_asked_for() -> None:
+    few, every = flat(rendered(foreseen())), flat(rendered(foreseen(), show_all=True))
+    named = len(re.findall(r"Huge-\d+B", few))
+    assert 0 < named < 40
+    assert f"{40 - named} more, listed with --all" in few
+    assert len(re.findall(r"Huge-\d+B", every)) == 40
 
 
 def test_the_best_of_each_draft_or_all() -> None:

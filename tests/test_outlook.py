@@ -1,0 +1,233 @@
+"""What is foreseen for models that nobody has downloaded, from the shipped catalogue and the shipped priors."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from advisor import outlook
+from advisor.catalog.load import Catalog, load
+from advisor.catalog.names import host_named
+from advisor.errors import NothingFits
+from advisor.export.llama_server import command
+from advisor.outlook import Outlook
+from advisor.predict.prior import shipped
+from advisor.recommend import TIE
+from advisor.types import Build, Recommendation, Settings
+
+SCHEMA = Path(__file__).parent.parent / "advisor" / "schema" / "recommendation.schema.json"
+QUICK = {"k": 16, "p_min": 0.75}  # one setting is priced, not all
+
+
+@functools.cache
+def catalog() -> Catalog:
+    return load()
+
+
+def outlook_of(target: str, host: str, build: int = 0, **asked: Any) -> Outlook:
+    model, entry = outlook.named_target(target, catalog(), lambda note: None)
+    host_entry, memory_gib = host_named(host, catalog())
+    return Outlook(
+        target=model,
+        target_entry=entry,
+        host=outlook.named_host(host_entry, memory_gib),
+        host_entry=host_entry,
+        build=Build("llama-server", f"b{build}" if build else "current", build),
+        settings=asked.pop("settings", Settings()),
+        **asked,
+    )
+
+
+@functools.cache
+def foreseen(
+    target: str = "qwen2.5-72b-q8", host: str = "m4-max-128gb", build: int = 0, **asked: Any
+) -> Recommendation:
+    return outlook.foresee(outlook_of(target, host, build, **asked), catalog(), shipped())
+
+
+def by_draft(rec: Recommendation) -> dict[str, float]:
+    return {rec.draft_of(one.config).label: one.speedup for one in rec.estimates}
+
+
+def width(rec: Recommendation) -> float:
+    """The narrowest interval of the answer, as a ratio of its ends."""
+    return min(one.speedup_high / one.speedup_low for one in rec.estimates)
+
+
+# -- the answer ------------------------------------------------------------------------------------------------------
+
+
+def test_everything_is_foreseen_and_nothing_measured() -> None:
+    rec = foreseen()
+    assert len(rec.estimates) > 20
+    assert {one.evidence for one in rec.estimates} == {rec.baseline.evidence} == {"prior"}
+    assert all(0 < one.speedup_low < one.speedup < one.speedup_high for one in rec.estimates)
+    assert (rec.measurement.prompts, rec.trials, rec.traces) == (0, (), {})
+
+
+def test_a_small_draft_of_the_family_is_worth_it() -> None:
+    rec = foreseen()
+    assert rec.verdict == "speculate"
+    assert rec.best is not None
+    assert rec.draft_of(rec.best.config).parameters < 8e9
+    assert 1.5 < rec.best.speedup < 4
+
+
+def test_rows_are_in_the_order_of_their_lower_ends_with_ties_by_memory() -> None:
+    rec = foreseen()
+    memory = {one.draft.content_hash: one.memory_bytes for one in rec.candidates}
+    lows = [one.speedup_low for one in rec.estimates]
+    floor = max(lows) * (1 - TIE)
+    tied = sum(low >= floor for low in lows)
+    leading = [memory[one.config.draft] for one in rec.estimates[:tied]]
+    assert min(lows[:tied]) >= floor
+    assert leading == sorted(leading)
+    assert lows[tied:] == sorted(lows[tied:], reverse=True)
+
+
+def test_drafts_are_those_with_the_tokens_of_the_target() -> None:
+    rec = foreseen()
+    names = {one.draft.name for one in rec.candidates}
+    assert {"Qwen2.5-0.5B-Instruct", "Qwen2.5-1.5B-Instruct"} <= names
+    assert not [name for name in names if re.search("Qwen3|R1-Distill|Llama|gemma", name)]
+    assert all(one.draft.parameters < rec.target.parameters for one in rec.candidates)
+    refused = {one.draft: one for one in rec.rejected if one.reason == "tokenizer"}
+    assert "BOS" in refused["DeepSeek-R1-Distill-Qwen-1.5B"].detail
+
+
+def test_no_file_is_offered_that_llama_cpp_no_longer_reads() -> None:
+    assert not {one.draft.quant for one in foreseen().candidates} & outlook.WITHDRAWN_QUANTS
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_beside_the_target_is_told_with_numbers() -> None:
+    large, small = foreseen("qwen2.5-72b-q4_k_m", **QUICK), foreseen("qwen2.5-72b-q4_k_m", "m4-max-64gb", **QUICK)
+    short = [one for one in small.rejected if one.reason == "memory"]
+    assert len(short) > sum(one.reason == "memory" for one in large.rejected)
+    for one in short:
+        assert re.search(r"needs [\d.]+ GiB .*weights.*KV.*margin.* GiB; [\d.]+ GiB are free", one.detail), one
+    assert small.candidates
+
+
+def test_a_target_that_does_not_fit_is_said_with_numbers() -> None:
+    with pytest.raises(NothingFits) as caught:
+        foreseen("qwen2.5-72b-q8", "m4-max-64gb")
+    assert "Qwen2.5-72B-Instruct Q8_0" in caught.value.what
+    assert re.search(r"needs 7\d\.\d GiB.*6\d\.\d GiB are free", caught.value.why)
+    assert "smaller quantization" in caught.value.fix
+
+
+def test_a_card_that_is_too_small_takes_some_layers() -> None:
+    rec = foreseen("llama-3.3-70b-q4_k_m", "rtx-4090", **QUICK)
+    for one in rec.candidates:
+        assert 0 < one.placement.target_gpu_layers < rec.target.layers
+    whole = foreseen("llama-3.3-70b-q4_k_m", **QUICK)
+    assert rec.baseline.tokens_per_second < whole.baseline.tokens_per_second, "most of it is read from RAM"
+    argv = command(rec)
+    assert int(argv[argv.index("-ngl") + 1]) < rec.target.layers
+
+
+# -- what is pinned --------------------------------------------------------------------------------------------------
+
+
+def test_a_pinned_setting_is_kept() -> None:
+    rec = foreseen(k=5, p_min=0.3)
+    assert {(one.config.k, one.config.p_min) for one in rec.estimates} == {(5, 0.3)}
+
+
+def test_a_chosen_setting_is_no_worse_than_a_pinned_one() -> None:
+    free, pinned = by_draft(foreseen()), by_draft(foreseen(**QUICK))
+    assert free.keys() == pinned.keys()
+    assert all(free[name] >= pinned[name] * (1 - 1e-9) for name in free)
+
+
+def test_drafts_are_no_longer_than_the_longest_that_is_considered() -> None:
+    rec = foreseen(settings=Settings(k_max=4), p_min=0.75)
+    assert max(one.config.k for one in rec.estimates) <= 4
+
+
+def test_a_baseline_anchors_tokens_per_second() -> None:
+    rec = foreseen(baseline_tps=8.0, **QUICK)
+    assert rec.baseline.tokens_per_second == pytest.approx(8.0)
+    assert all(one.tokens_per_second == pytest.approx(8.0 * one.speedup) for one in rec.estimates)
+
+
+# -- how good, and how sure ------------------------------------------------------------------------------------------
+
+
+def test_chat_is_sped_up_less_than_code() -> None:
+    code, chat = by_draft(foreseen(**QUICK)), by_draft(foreseen(categories=("chat",), **QUICK))
+    assert all(chat[name] < code[name] for name in code)
+    both = by_draft(foreseen(categories=("code", "chat"), **QUICK))
+    assert all(chat[name] < both[name] < code[name] for name in code)
+
+
+def test_sampling_is_sped_up_less_than_greedy() -> None:
+    hot = Settings(sampling=dataclasses.replace(Settings().sampling, temperature=1.0))
+    cold, warm = by_draft(foreseen(**QUICK)), by_draft(foreseen(settings=hot, **QUICK))
+    assert all(warm[name] < cold[name] for name in cold)
+
+
+def test_a_family_that_no_table_had_has_a_wider_interval() -> None:
+    assert "skill/family/Granite" not in shipped().names
+    unknown = foreseen("granite-3.3-8b-q8", **QUICK)
+    assert width(unknown) > 1.05 * width(foreseen("qwen2.5-7b-q8", **QUICK))
+
+
+def test_a_family_that_is_forgotten_is_less_certain() -> None:
+    family = "skill/family/Qwen2.5"
+    forgetful = shipped().over(name for name in shipped().names if name != family)
+    asked = outlook_of("qwen2.5-72b-q8", "m4-max-128gb", **QUICK)
+    assert width(outlook.foresee(asked, catalog(), forgetful)) > 1.02 * width(foreseen(**QUICK))
+
+
+# -- how to run it ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_is_in_the_words_of_the_build() -> None:
+    old, new = command(foreseen(build=7900, **QUICK)), command(foreseen(**QUICK))
+    assert old[old.index("--draft-max") + 1] == new[new.index("--spec-draft-n-max") + 1] == "16"
+    assert "--spec-type" not in old
+    assert new[new.index("--spec-type") + 1] == "draft-simple"
+    for argv in (old, new):
+        assert argv[argv.index("-hf") + 1].endswith(":Q8_0")
+        assert "Qwen2.5" in argv[argv.index("-hfd") + 1]
+
+
+def test_the_next_step_is_a_download_and_a_measurement() -> None:
+    notes = " ".join(foreseen().measurement.notes)
+    assert "advisor pull qwen2.5-72b-q8_0" in notes
+    assert "advisor recommend --target" in notes
+    before = re.search(r"narrows the interval \(\+-(\d+) % now\) to some \+-(\d+) %", notes)
+    assert before is None or int(before[1]) >= int(before[2]), "nothing is narrowed to something wider"
+
+
+QUESTION = "recommend --target qwen2.5-72b-q8 --host m4-max-128gb --format json --all --k 16 --p-min 0.75"
+LOADED = (
+    "import sys; from advisor.cli import app; app(standalone_mode=False); print(*sorted(sys.modules), file=sys.stderr)"
+)
+
+
+def test_the_whole_command_without_an_engine() -> None:
+    arguments = [*QUESTION.split(), "--llama-build", "b7900"]
+    run = [sys.executable, "-c", LOADED, *arguments]
+    done = subprocess.run(run, capture_output=True, text=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert {(one["k"], one["p_min"], one["evidence"]) for one in document["candidates"]} == {(16, 0.75, "prior")}
+    assert "--draft-max" in document["command"]
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert "numpy" in loaded, "the list of modules is there"
+    assert not {"llama_cpp", "optuna"} & loaded
