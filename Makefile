@@ -38,7 +38,7 @@ check: .venv/installed-test
 
 # The tests of the report open it in a real browser.
 .venv/chromium: .venv/installed-test
-	@command -v chromium chromium-browser google-chrome >/dev/null \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
 	      && apt-get install -y -qq --no-install-recommends chromium; } \
 	 || $(BIN)/python -m playwright install chromium

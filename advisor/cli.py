@@ -171,9 +171,12 @@ def recommend(
         if question is not None:
             found = None if question.is_prediction_only else _on_disk(question, models_dir or [])
             if found is None:
+                options.refuse_for_prediction(
+                    draft=draft, draft_dir=draft_dir, workload=workload, fresh=fresh, budget=budget
+                )
                 show(_foresee(question, settings))
                 return
-            target, draft = str(found[0]), [*(draft or []), *found[1]]
+            target, draft = str(found[0]), draft or (None if draft_dir else list(found[1]))
         prompts = _workload(workload, category or [])
         models = _given_models(target, draft or [], draft_dir or [], demo=demo)
         _recommend(models, prompts, settings, fresh=fresh, show=show)

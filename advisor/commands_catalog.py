@@ -32,7 +32,6 @@ MODELS_SCHEMA = "draft-advisor/models/1"
 USUAL_QUANTS = ("Q2_K", "Q3_K_M", "Q4_0", "Q4_K_M", "MXFP4", "Q5_K_M", "Q6_K", "Q8_0", "BF16", "F16")
 MAX_NOTES = 10
 MOVED_COEFFICIENTS = 5
-NUISANCE = ("skill/text/", "row/run/")  # coefficients of one text or one run
 
 
 class Format(StrEnum):
@@ -456,8 +455,6 @@ def _moves(fitted: Posterior, start: Posterior | None) -> Iterator[str]:
     before = start.over(fitted.names) if start else None
     moves = []
     for place, name in enumerate(fitted.names):
-        if name.startswith(NUISANCE):
-            continue
         if before is None:
             mean, sd = assumed(name)
         else:

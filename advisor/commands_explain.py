@@ -30,7 +30,8 @@ def explain(
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="The last recommendation; the default without FILE.")] = False,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as one page that opens offline.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write it, the target's answers included, as one page that opens offline."),
     ] = None,
     category: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only the answers of this category.", show_default=False)

@@ -12,6 +12,15 @@ from advisor.types import Sampling, Settings
 
 CONTEXT_MAX = 2**24
 SEED_MAX = 2**32 - 2  # llama.cpp takes 2**32 - 1 for "choose one at random"
+PRIOR_CATEGORIES = (
+    "code",
+    "math",
+    "chat",
+    "prose",
+    "summarise",
+    "extraction",
+    "translation",
+)  # of the built-in prompts
 DRAFT_DIR_DEPTH = 2  # publisher/model/file.gguf, as LM Studio and others lay their folders out
 
 _DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m(?:in)?)?(?:(?P<s>\d+(?:\.\d+)?)s?)?")
@@ -119,7 +128,30 @@ def prior_question(
         )
     if target is None or demo or (not only and is_file_argument(target)):
         return None
+    if is_file_argument(target):
+        target_file(target)
+    _check_categories(categories)
     return PriorQuestion(target, host, baseline_tps, build, k, p_min, tuple(categories), bool(only))
+
+
+def _check_categories(categories: Sequence[str]) -> None:
+    unknown = [category for category in categories if category not in PRIOR_CATEGORIES]
+    if unknown:
+        raise OptionError(
+            f"--category: nothing is known of {unknown[0]!r} without measuring.",
+            fix=f"Known are {', '.join(PRIOR_CATEGORIES)}.",
+        )
+
+
+def refuse_for_prediction(**given: object) -> None:
+    """OptionError for the first option that has a value but no meaning where nothing is run."""
+    for name, value in given.items():
+        if value:
+            raise OptionError(
+                f"--{name.replace('_', '-')} has no meaning for a prediction.",
+                why="The target is not on this machine, or a prediction was asked for: nothing is run.",
+                fix="Leave it out, or give the target as a file and no option about predictions.",
+            )
 
 
 def _build_number(text: str) -> int:

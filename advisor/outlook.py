@@ -7,8 +7,8 @@ evidence "prior". Neither llama_cpp nor optuna is imported on this path.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,7 +66,8 @@ ASSUMED_RAM_BANDWIDTH = 60 * GB  # two channels of DDR5, where the RAM's own is 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is asked. ``k`` and ``p_min`` pin a setting; ``baseline_tps`` is what the target gives today."""
+    """What is asked. ``k`` and ``p_min`` pin a setting; ``baseline_tps`` is what the target gives today; ``on_disk``:
+    paths of files that are here, by catalogue id and quant."""
 
     target: Model
     target_entry: Entry | None
@@ -78,6 +79,7 @@ class Outlook:
     p_min: float | None = None
     baseline_tps: float | None = None
     categories: tuple[str, ...] = ()
+    on_disk: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def catalogue_model(catalog: Catalog, entry: Entry, quant: str, repository: Repository | None = None) -> Model:
@@ -188,13 +190,15 @@ def _candidates(asked: Outlook, catalog: Catalog) -> tuple[list[Candidate], list
         for quant in quants_of(entry):
             if quant in WITHDRAWN_QUANTS:
                 continue
-            draft = catalogue_model(catalog, entry, quant)
+            draft = replace(
+                catalogue_model(catalog, entry, quant), path=asked.on_disk.get((entry.id, quant.upper()), "")
+            )
             verdict = judge(
                 asked.target,
                 draft,
                 asked.host,
                 asked.settings.context,
-                k_max=asked.settings.k_max,
+                k_max=asked.k or asked.settings.k_max,
                 difference_of=lambda target, draft: None,
             )
             if isinstance(verdict, Candidate):
@@ -227,7 +231,7 @@ def _difference(asked: Outlook, catalog: Catalog, entry: Entry) -> str | None:
 def _looks_alike(asked: Outlook, entry: Entry) -> bool:
     """A vocabulary of about the same size, or the same kind of name: somebody would try it."""
     near = abs(entry.shape.vocabulary_size - asked.target.vocabulary.size) <= 1024
-    return near and entry.shape.architecture.rstrip("moe") == asked.target.architecture.rstrip("moe")
+    return near and entry.shape.architecture.removesuffix("moe") == asked.target.architecture.removesuffix("moe")
 
 
 # -- where it would run ----------------------------------------------------------------------------------------------
@@ -238,6 +242,7 @@ class _Machines:
 
     def __init__(self, asked: Outlook, catalog: Catalog) -> None:
         self.notes: list[str] = []
+        self._cpu_is_assumed = False
         gpus = graphics_devices(asked.host)
         self._gpu = self._of_gpu(asked, gpus[0], catalog) if gpus else None
         self._cpu = self._of_cpu(asked)
@@ -247,9 +252,16 @@ class _Machines:
         if asked.host_entry is not None and asked.host_entry.backend == "cpu":
             return machine_of(asked.host_entry)
         known = probed_cpu(asked.host)
-        if known is None and self._gpu is None:
-            self.notes.append(f"The memory bandwidth is assumed: {ASSUMED_RAM_BANDWIDTH / GB:.0f} GB/s.")
+        self._cpu_is_assumed = known is None
         return known or Machine("cpu", ASSUMED_RAM_BANDWIDTH)
+
+    def _from_ram(self) -> Machine:
+        if self._cpu_is_assumed:
+            self.notes.append(
+                f"The bandwidth of the RAM is assumed: {ASSUMED_RAM_BANDWIDTH / GB:.0f} GB/s. What does not fit on the "
+                "card depends on it."
+            )
+        return self._cpu
 
     def _of_gpu(self, asked: Outlook, device: Device, catalog: Catalog) -> Machine | None:
         if asked.host_entry is not None:
@@ -264,17 +276,17 @@ class _Machines:
         """With layers on both sides: the two bandwidths in the proportion of the layers."""
         layers = placement.target_gpu_layers
         if layers == 0 or self._gpu is None:
-            return self._cpu
+            return self._from_ram()
         if layers < 0 or layers >= self._layers:
             return self._gpu
         share = layers / self._layers
         on_gpu = share / self._gpu.bandwidth_bytes_per_s
-        on_cpu = (1 - share) / self._cpu.bandwidth_bytes_per_s
+        on_cpu = (1 - share) / self._from_ram().bandwidth_bytes_per_s
         slower = self._gpu if on_gpu > on_cpu else self._cpu  # where most of the time goes, kernels matter most
         return Machine(slower.backend, 1 / (on_gpu + on_cpu))
 
     def of_draft(self, placement: Placement) -> Machine:
-        return self._gpu if placement.draft_gpu_layers != 0 and self._gpu is not None else self._cpu
+        return self._gpu if placement.draft_gpu_layers != 0 and self._gpu is not None else self._from_ram()
 
 
 # -- what it would give ----------------------------------------------------------------------------------------------
@@ -418,7 +430,13 @@ def _notes(
 ) -> MeasurementNotes:
     text = " and ".join(asked.categories) or "code and structured text"
     heat = asked.settings.sampling.temperature
-    notes = [f"For {text}, at temperature {heat:g}; chat accepts far less: --category chat."]
+    others = "" if asked.categories else "; other text differs, chat accepts far less: --category chat"
+    notes = [f"For {text}, at temperature {heat:g}, at a short context{others}."]
+    if asked.target.attention.recurrent_state_bytes:
+        notes.append(
+            "The target is recurrent or hybrid: a refused draft costs it a second pass, which is not priced here. Take "
+            "the speedups for upper bounds; this version cannot measure such a target."
+        )
     return MeasurementNotes(
         prompts=0,
         answer_tokens=0,
@@ -428,7 +446,7 @@ def _notes(
         elapsed_s=elapsed_s,
         from_store=False,
         repack_off=False,
-        notes=(*notes, *machines.notes, *_next_step(asked, found, candidates)),
+        notes=(*notes, *dict.fromkeys(machines.notes), *_next_step(asked, found, candidates)),
     )
 
 
@@ -442,17 +460,22 @@ def _gain(spread: float) -> str:
 
 def _next_step(asked: Outlook, found: Answer, candidates: Sequence[Candidate]) -> list[str]:
     """What measuring would cost and gain."""
-    if not found.ranked:
+    if not found.ranked or asked.target.attention.recurrent_state_bytes:
         return []
     best = found.ranked[0]
     draft = next(one.draft for one in candidates if one.draft.content_hash == best.config.draft)
     missing = [model for model in (asked.target, draft) if not model.path]
     size_gib = sum(model.weights_bytes for model in missing) / GIB
     spread = (best.speedup_high / best.speedup_low) ** 0.5 - 1
-    steps = [f"Measuring costs a download of {size_gib:.1f} GiB and about five minutes; {_gain(spread)}."]
-    names = [model.content_hash.split(":")[1:] for model in missing]
-    steps += [f"Pull it: advisor pull {entry}-{quant.lower()}" for entry, quant in names]
-    return [
-        *steps,
-        "Then measure: advisor recommend --target TARGET.gguf --draft DRAFT.gguf, with the paths it prints.",
-    ]
+    where = " on that machine" if asked.host_entry is not None else ""
+    download = f"a download of {size_gib:.1f} GiB and " if missing else ""
+    steps = [f"Measuring{where} costs {download}about five minutes; {_gain(spread)}."]
+    steps += [_source(model) for model in missing]
+    paths = [model.path or f"{role}.gguf" for model, role in ((asked.target, "TARGET"), (draft, "DRAFT"))]
+    return [*steps, f"Measure: advisor recommend --target {paths[0]} --draft {paths[1]}"]
+
+
+def _source(model: Model) -> str:
+    if model.hub:
+        return f"Pull it: advisor pull {model.hub}"
+    return f"No repository is known to publish {model.label}: quantize it yourself."

@@ -10,10 +10,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from advisor.catalog.load import FOLDER, load
+from advisor.catalog.load import FOLDER, Catalog, load
 from advisor.catalog.local import find_local, match_local
 from advisor.catalog.names import host_named, resolve
 from advisor.engines import ENGINES, StartEngine
@@ -27,6 +27,7 @@ from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
 from advisor.store import Store, data_dir, measurements_path, save_last, timing_lock
 from advisor.study import INTERRUPTED, Question, Study
+from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Host, Model, Recommendation, Rejected, Settings, Workload
 
 LOCK_TIMEOUT_S = 3 * 3600.0
@@ -92,6 +93,9 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
 
     catalog = load(user_catalogue())
     target, entry = outlook.named_target(question.target, catalog, note)
+    on_disk = _paths_on_disk(catalog) if question.host is None else {}
+    if entry is not None and not target.path:
+        target = replace(target, path=on_disk.get((entry.id, target.quant.upper()), ""))
     host_entry, host = None, None
     if question.host is not None:
         host_entry, memory_gib = host_named(question.host, catalog)
@@ -108,6 +112,7 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
         p_min=question.p_min,
         baseline_tps=question.baseline_tps,
         categories=question.categories,
+        on_disk=on_disk,
     )
     recommendation = outlook.foresee(asked, catalog, current(data_dir()))
     try:
@@ -117,18 +122,27 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
     return recommendation
 
 
+def _paths_on_disk(catalog: Catalog) -> dict[tuple[str, str], str]:
+    """Paths of the catalogue's models that are on this machine, by id and quant."""
+    files = find_local(home=Path.home(), platform=sys.platform)
+    found = match_local(files, tuple(catalog.entries.values())) if files else ()
+    return {(one.entry.id, one.quant.upper()): one.model.path for one in found if one.entry is not None}
+
+
 def find_on_disk(question: PriorQuestion, models_dirs: Sequence[Path]) -> tuple[Path, tuple[Path, ...]] | None:
     """The files of a named target and of smaller models, where both are on this machine."""
     catalog = load(user_catalogue())
     named = resolve(question.target, catalog)
-    files = find_local(models_dirs, home=Path.home(), platform=sys.platform)
-    entries = tuple(catalog.entries.values())
-    found = match_local(files, entries) if files else ()
+    files = find_local([folder.expanduser() for folder in models_dirs], home=Path.home(), platform=sys.platform)
+    found = match_local(files, tuple(catalog.entries.values())) if files else ()
     targets = [one for one in found if one.entry is named.entry and named.quant in (None, one.quant)]
     if not targets:
         return None
-    drafts = [one for one in found if one.entry is not None and one.entry.parameters < named.entry.parameters]
-    return (Path(targets[0].model.path), tuple(Path(one.model.path) for one in drafts)) if drafts else None
+    target = min(targets, key=lambda one: one.tuned).model
+    drafts = [one.model for one in found if one.entry is not None and one.entry.parameters < named.entry.parameters]
+    able = [model for model in drafts if header_incompatibility(target.vocabulary, model.vocabulary) is None]
+    same = [model for model in able if model.vocabulary.pre == target.vocabulary.pre]
+    return (Path(target.path), tuple(Path(model.path) for model in same)) if same else None
 
 
 def user_catalogue() -> Path:

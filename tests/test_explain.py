@@ -247,6 +247,15 @@ def test_without_measurements_only_what_the_estimates_hold_is_explained():
     assert "Nothing was measured here" in explanation.sureness.advice
 
 
+def test_the_only_category_of_a_prediction_is_the_prediction():
+    rec = prior_only()
+    bare = tuple(dataclasses.replace(one, speedup_by_category={}) for one in rec.estimates)
+    rec = dataclasses.replace(rec, estimates=bare, categories=("code",))
+    assert explain(rec, "code").subject.best.config == explain(rec).subject.best.config
+    with pytest.raises(OptionError, match="together"):
+        explain(dataclasses.replace(rec, categories=("code", "chat")), "chat")
+
+
 def test_one_category_of_a_prior_takes_its_own_figure():
     rec = prior_only()
     explanation = explain(rec, "code")

@@ -11,6 +11,7 @@ from advisor.options import (
     duration_s,
     is_file_argument,
     prior_question,
+    refuse_for_prediction,
     settings,
     target_file,
 )
@@ -111,11 +112,26 @@ class TestPriorQuestion:
     @pytest.mark.parametrize(
         "option", [{"host": "rtx-4090"}, {"baseline_tps": 8.0}, {"llama_build": "b7900"}, {"k": 4}, {"p_min": 0.0}]
     )
-    def test_what_only_a_prediction_answers_is_never_measured(self, option: dict[str, Any]) -> None:
-        for target in ("qwen2.5-72b-q8", "./here.gguf"):
+    def test_what_only_a_prediction_answers_is_never_measured(self, option: dict[str, Any], tmp_path: Path) -> None:
+        for target in ("qwen2.5-72b-q8", str(touch(tmp_path / "here.gguf"))):
             question = asked(target, **option)
             assert question is not None
             assert question.is_prediction_only
+
+    def test_a_mistyped_path_is_not_looked_up_as_a_name(self) -> None:
+        with pytest.raises(FileProblem, match="does not exist"):
+            asked("./qwen2.5-72b-q8_0.gguf", host="rtx-4090")
+
+    def test_an_unknown_category_is_refused_with_the_known_ones(self) -> None:
+        with pytest.raises(OptionError, match="caht") as caught:
+            asked("qwen2.5-72b-q8", categories=["caht"])
+        assert "chat" in caught.value.fix
+
+    @pytest.mark.parametrize("given", [{"draft": [Path("a.gguf")]}, {"workload": Path("p.jsonl")}, {"fresh": True}])
+    def test_what_a_prediction_cannot_use_is_refused(self, given: dict[str, Any]) -> None:
+        with pytest.raises(OptionError, match=f"--{next(iter(given))}"):
+            refuse_for_prediction(**given)
+        refuse_for_prediction(draft=None, draft_dir=[], fresh=False, budget=None)
 
     def test_files_the_demo_and_no_target_are_no_question(self, tmp_path: Path) -> None:
         assert asked(str(touch(tmp_path / "t.gguf"))) is None

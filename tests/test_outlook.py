@@ -207,10 +207,33 @@ def test_the_command_is_in_the_words_of_the_build() -> None:
 
 def test_the_next_step_is_a_download_and_a_measurement() -> None:
     notes = " ".join(foreseen().measurement.notes)
-    assert "advisor pull qwen2.5-72b-q8_0" in notes
+    assert "advisor pull bartowski/Qwen2.5-72B-Instruct-GGUF:Q8_0" in notes
     assert "advisor recommend --target" in notes
     before = re.search(r"narrows the interval \(\+-(\d+) % now\) to some \+-(\d+) %", notes)
     assert before is None or int(before[1]) >= int(before[2]), "nothing is narrowed to something wider"
+
+
+def test_a_file_that_is_here_is_used_and_not_pulled() -> None:
+    key = ("qwen2.5-0.5b", "Q8_0")
+    rec = outlook.foresee(
+        outlook_of("qwen2.5-7b-q8", "m4-max-128gb", on_disk={key: "/models/draft.gguf"}, **QUICK), catalog(), shipped()
+    )
+    here = [one.draft for one in rec.candidates if one.draft.path]
+    assert [(one.name, one.quant, one.path) for one in here] == [
+        ("Qwen2.5-0.5B-Instruct", "Q8_0", "/models/draft.gguf")
+    ]
+
+
+def test_a_hybrid_target_is_an_upper_bound_and_says_so() -> None:
+    notes = " ".join(foreseen("qwen3.5-27b-q8", **QUICK).measurement.notes)
+    assert "upper bound" in notes
+    assert "Measure:" not in notes
+
+
+def test_ram_of_unknown_speed_is_told_where_it_matters() -> None:
+    told = "bandwidth of the RAM is assumed"
+    assert told in " ".join(foreseen("qwen2.5-72b-q4", "rtx-4090", **QUICK).measurement.notes)
+    assert told not in " ".join(foreseen("qwen2.5-7b-q4", "rtx-4090", **QUICK).measurement.notes)
 
 
 QUESTION = "recommend --target qwen2.5-72b-q8 --host m4-max-128gb --format json --all --k 16 --p-min 0.75"

@@ -6,6 +6,7 @@ Pieces join to the text that the engine wrote; an answer for which they do not i
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from advisor.types import AnswerText, Model, Transcript
 
 _BYTE_LEVEL = frozenset({"gpt2", "hybriddna", "whitespace"})  # token texts spell bytes as GPT-2 does
 _WORD_BOUNDARY = "\u2581"  # SentencePiece's space
+_BYTE_TOKEN = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 
 def answer_texts(target: Model, transcripts: Sequence[Transcript]) -> tuple[AnswerText, ...]:
@@ -52,8 +54,9 @@ def _byte_level(text: bytes) -> bytes:
 
 def _sentence_piece(text: bytes) -> bytes:
     word = _decoded(text)
-    if len(word) == 6 and word.startswith("<0x") and word.endswith(">"):
-        return bytes.fromhex(word[3:5])
+    byte = _BYTE_TOKEN.fullmatch(word)
+    if byte is not None:
+        return bytes.fromhex(byte[1])
     return word.replace(_WORD_BOUNDARY, " ").encode()
 
 

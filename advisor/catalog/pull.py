@@ -121,7 +121,7 @@ def _list_repository(repo: str, endpoint: str) -> tuple[str, tuple[PullFile, ...
     """The commit and the files of a repository's main revision."""
     with _hub_errors(repo, endpoint):
         info = _library().HfApi(endpoint=endpoint).model_info(repo, files_metadata=True, timeout=TIMEOUT_S)
-    if not info.sha:
+    if not re.fullmatch(r"[0-9a-f]{40}", info.sha or ""):  # it becomes the name of a folder
         raise HubError(f"{endpoint} did not say which version of {repo} it has.", fix="Check HF_ENDPOINT.")
     return info.sha, tuple(_pull_file(one, repo) for one in info.siblings or ())
 

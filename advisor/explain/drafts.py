@@ -191,6 +191,8 @@ def _why_not(rec: Recommendation, one: DraftReasons, first: DraftReasons) -> str
         return "the pick" if rec.best is not None else "the nearest to winning"
     if one.step is None or first.step is None:
         return "expected to be slower" if one.best.speedup <= first.best.speedup else "its interval reaches lower"
+    if one.best.speedup_low > first.best.speedup_low:
+        return "a tie within the noise, and it needs more memory"
     tokens = one.step.tokens - first.step.tokens
     cost_ms = 1e3 * (one.step.total_s - first.step.total_s)
     said = [

@@ -18,6 +18,13 @@ def narrowed(rec: Recommendation, category: str) -> Recommendation:
     if category not in known:
         named = ", ".join(known) or "none"
         raise OptionError(f"--category: there is no category {category!r}.", fix=f"This recommendation has: {named}.")
+    if not _tells(rec, category):
+        if rec.categories == (category,):
+            return rec
+        raise OptionError(
+            f"--category: this prediction is for {', '.join(rec.categories)} together.",
+            fix=f"Ask for it alone: advisor recommend --category {category}.",
+        )
     ground = Ground.of(rec)
     kept = {
         draft: tuple(trace for trace in traces if trace.category == category) for draft, traces in rec.traces.items()
@@ -48,6 +55,11 @@ def narrowed(rec: Recommendation, category: str) -> Recommendation:
         trials=(),
         answers=texts if all(len(texts) == len(traces) for traces in kept.values()) else (),
     )
+
+
+def _tells(rec: Recommendation, category: str) -> bool:
+    """Whether anything in the record is of this category alone: answers, or a figure."""
+    return any(rec.traces.values()) or any(category in one.speedup_by_category for one in rec.estimates)
 
 
 def _times(estimate: Estimate, factor: float, baseline_tps: float) -> Estimate:

@@ -116,7 +116,11 @@ def side_of(model: Model, family: str, base: str) -> Side:
 
 
 def side_of_entry(catalog: Catalog, entry: Entry, model: Model) -> Side:
-    return side_of(model, catalog.family_of[entry.id], entry.base or catalog.family_of[entry.id])
+    """``base`` is the family at the end of the chain of bases, as far as the catalogue knows it."""
+    root = entry
+    while root.base in catalog.entries:
+        root = catalog.entries[root.base]
+    return side_of(model, catalog.family_of[entry.id], root.base or catalog.family_of[root.id])
 
 
 def machine_of(host: HostEntry) -> Machine:
@@ -149,7 +153,7 @@ def read_text(path: Path, text: str, catalog: Catalog) -> Evidence:
     """What is in a file with this content; ``path`` gives its kind and its name in messages. FileProblem as above."""
     try:
         if path.suffix.lower() == ".csv":
-            return _read_csv(path, text)
+            return _checked(path, _read_csv(path, text))
         read = read_recommendation if is_recommendation(text) else _read_draftbench
         return _checked(path, read(path, text, catalog))
     except FileProblem:
@@ -173,6 +177,14 @@ def _checked(path: Path, evidence: Evidence) -> Evidence:
                 why=f"Its speedup is {pair.speedup:g}, its acceptance rate {pair.acceptance_rate}.",
                 fix="Correct the file, or leave this result out.",
             )
+    speeds = [(row.token_s, row.machine.bandwidth_bytes_per_s, row.load.read_bytes) for row in evidence.decodes]
+    speeds += [(row.ratio, row.machine.bandwidth_bytes_per_s, row.load.read_bytes) for row in evidence.verifies]
+    if not all(0 < value < math.inf for one in speeds for value in one):
+        raise FileProblem(
+            f"{path} cannot be used: one of its speeds, sizes or bandwidths cannot be.",
+            why="It is zero, negative or not a number.",
+            fix="Correct the file, or leave this row out.",
+        )
     return evidence
 
 
@@ -248,6 +260,8 @@ def _machine_of(rec: Recommendation, catalog: Catalog) -> Machine | None:
     placement = next((candidate.placement for candidate in rec.candidates), Placement())
     if placement.target_gpu_layers == 0:
         return probed_cpu(rec.host)
+    if 0 < placement.target_gpu_layers <= rec.target.layers:  # on both sides: no single bandwidth explains it
+        return None
     device = next((one for one in rec.host.devices if one.name == placement.device), None)
     known = hosts_matching(device.description, catalog, device.memory_total_bytes / GIB) if device else None
     return machine_of(known) if known else None
@@ -490,6 +504,9 @@ _BITS = {
 }  # fmt: skip
 
 
+_CATALOGUE_HOSTS = {"a100-sxm4": "a100-sxm", "m4-mini": "m4", "tesla-v100": "v100-sxm2"}
+
+
 def _load(model: str, quant: str, size_bytes: float | None) -> Load | None:
     kernel = kernel_of(quant.split("/")[-1])
     bits = _BITS.get(kernel)
@@ -523,4 +540,5 @@ def _backend(device: str) -> str | None:
 def _slug(device: str) -> str:
     """A device of a table as the catalogue calls it: "Apple M2 Ultra 76-core" is m2-ultra."""
     plain = re.sub(r"\(.*?\)|\b\d+GB\b|\d+-core|^Apple |^RX ", "", device).lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    return _CATALOGUE_HOSTS.get(slug, slug)

@@ -284,6 +284,7 @@ class Design:
         self.draft: Pass = passes(drafts, self.index)
         self._skill, self._confidence = self._matrix(skills), self._matrix(confidences)
         self._baseline_s = np.array([np.nan if case.baseline_s is None else case.baseline_s for case in cases])
+        self._shares_machine = np.array([case.draft_machine in (None, case.machine) for case in cases], bool)
         self._chain = [self.index[name] for name in (SPREAD, PERSISTENCE)]
         self._cost = sorted(self.index[name] for name in costs)
 
@@ -327,7 +328,8 @@ class Design:
         """d(b), shape (cases, b_max). Where a baseline is known the machine's speed is the same for both models."""
         seconds = self.draft.seconds(values, b_max)
         own = self.target.seconds(values, 1)[:, 0]
-        return np.asarray(seconds * np.where(np.isnan(self._baseline_s), 1.0, self._baseline_s / own)[:, None])
+        known = self._shares_machine & ~np.isnan(self._baseline_s)
+        return np.asarray(seconds * np.where(known, self._baseline_s / own, 1.0)[:, None])
 
     def log_speedup(self, values: Floats, steps: ExpectedSteps) -> Floats:
         """Shape (cases, ks)."""
