@@ -150,11 +150,11 @@ def _by_repository(name: str, quant: str | None, catalog: Catalog) -> Named | No
         return None
     repo, file = "/".join(parts[:2]).lower(), parts[-1] if len(parts) > 2 else ""
     for entry in catalog.entries.values():
+        same = [one for one in entry.repositories if one.repo.lower() == repo]
+        if same:  # before the original's own repository: some publish their GGUF files there
+            return _inside(entry, same, file, quant)
         if entry.hf_repo.lower() == repo and not file:
             return Named(entry)
-        same = [one for one in entry.repositories if one.repo.lower() == repo]
-        if same:
-            return _inside(entry, same, file, quant)
     return None
 
 
