@@ -286,7 +286,8 @@ class Study:
         length = max(b_max, LONGEST_CHAIN)
         depth = min(typical_depth(self._transcripts), self._settings.context - length)
         share_s = self._settings.budget_s * CURVE_SHARE / 2 / VISITS
-        coarse = 3 * b_max * self._plan.token_s > share_s
+        # Of a draft's curve a step needs d(1) often and the re-evaluation d(k + 1) once: a few points of that do.
+        coarse = role == "draft" or 3 * b_max * self._plan.token_s > share_s
         return measure_curve(
             self._engine,
             self._store,

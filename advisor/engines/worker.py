@@ -1,14 +1,17 @@
 """The child process that runs native code: reads requests on stdin, answers on the original stdout.
 
 Run as ``python -m advisor.engines.worker``. Native libraries that print to file descriptor 1 reach the log instead,
-because stdout is re-pointed at stderr before they load. The end of stdin is the order to leave.
+because stdout is re-pointed at stderr before they load. The end of stdin is the order to leave, at once, also in the
+midst of a long decode: it comes when the parent is done, and when the parent was killed.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +85,24 @@ def serve(session: Session) -> None:
         name: getattr(session, name)
         for name in ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "time_decodes")
     }
-    while (request := read_frame(sys.stdin.buffer)) is not None:
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    while True:
+        request = requests.get()
         try:
             reply: dict[str, Any] = {"ok": handlers[request["call"]](**request["arguments"])}
         except Exception as error:  # the worker stays; the parent decides what a failure means
             reply = {"error": f"{type(error).__name__}: {error}" if type(error).__name__ != "Refusal" else str(error)}
         write_frame(answers, reply)
+
+
+def _receive(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """In a thread of its own: native calls do not hold it up."""
+    try:
+        while (request := read_frame(sys.stdin.buffer)) is not None:
+            requests.put(request)
+    finally:
+        os._exit(0)
 
 
 if __name__ == "__main__":

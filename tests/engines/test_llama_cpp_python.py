@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from advisor.acceptance.walk import pooled, walk
@@ -161,3 +164,22 @@ def test_a_hanging_worker_is_stopped_at_its_time_limit(monkeypatch):
     with pytest.raises(EngineTimeout):
         worker.ask("open", {"role": "draft", "path": "x", "options": {}}, timeout_s=1.5)
     assert worker._process.returncode is not None
+
+
+ASKS_AND_WAITS = """
+from advisor.engines.process import WorkerProcess
+worker = WorkerProcess("tests.engines.crashing_worker")
+print(worker.pid, flush=True)
+worker.ask("open", {"role": "draft", "path": "", "options": {}}, timeout_s=600)
+"""
+
+
+def test_a_worker_in_the_midst_of_a_call_does_not_outlive_a_killed_parent(monkeypatch):
+    monkeypatch.setenv("HANG", "1")
+    parent = subprocess.Popen([sys.executable, "-c", ASKS_AND_WAITS], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert psutil.wait_procs([worker], timeout=20)[1] == []

@@ -1,0 +1,99 @@
+"""What every benchmark does: answers, replays, curves and interleaved runs, straight from an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from advisor.acceptance.transcripts import spread, write_transcripts
+from advisor.cost.curves import curve_points, measure_curve, text_for_timing, typical_depth
+from advisor.engines.base import Engine, LoadOptions, Role, RolloutOptions
+from advisor.progress import Silent
+from advisor.store import Store
+from advisor.types import Config, CostCurve, Model, Run, Sampling, Trace, Transcript, Workload
+
+ROLLOUT = RolloutOptions(p_min=0.4, length=16, chains=8)
+OUTPUTS = 17
+SCORED_AT_ONCE = 64
+CURVE_BUDGET_S = 10.0
+
+Pair = tuple[Run, Run]
+"""(baseline, speculative run), one right after the other."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An engine, a target, and how they are used throughout one benchmark."""
+
+    engine: Engine
+    target: Model
+    context: int = 1024
+    threads: int = 2
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def options(self, **changes: int) -> LoadOptions:
+        return LoadOptions(self.context, self.threads, outputs=changes.pop("outputs", OUTPUTS), **changes)
+
+    def open(self, draft: Model | None) -> None:
+        """The target, and the draft as it is deployed: one sequence."""
+        self.engine.open("target", self.target, self.options())
+        if draft is None:
+            self.engine.close("draft")
+        else:
+            self.engine.open("draft", draft, self.options())
+
+    def transcripts(self, workload: Workload, *, prompts: int, max_tokens: int) -> tuple[Transcript, ...]:
+        self.open(None)
+        return write_transcripts(
+            self.engine,
+            Store.in_memory(),
+            self.target,
+            spread(workload.prompts)[:prompts],
+            self.sampling,
+            context=self.context,
+            max_tokens=max_tokens,
+            progress=Silent(),
+        )
+
+    def replay(self, draft: Model, transcripts: Sequence[Transcript], rollout: RolloutOptions = ROLLOUT) -> list[Trace]:
+        self.engine.open("draft", draft, self.options(sequences=rollout.chains + 1, outputs=SCORED_AT_ONCE))
+        return [self.engine.score(transcript, rollout) for transcript in transcripts]
+
+    def curve(
+        self, role: Role, draft: Model, transcripts: Sequence[Transcript], *, b_max: int, rounds: int
+    ) -> CostCurve:
+        """t(b) or d(b) with both models loaded, b = 1 .. ``b_max``."""
+        self.open(draft)
+        depth = typical_depth(transcripts)
+        return measure_curve(
+            self.engine,
+            Store.in_memory(),
+            {"target": self.target, "draft": draft},
+            role,
+            host="here",
+            loading={"threads": self.threads},
+            points=curve_points(b_max, coarse=role == "draft"),
+            depth=depth,
+            text=text_for_timing(transcripts, depth + b_max),
+            sampling=self.sampling,
+            rounds=rounds,
+            budget_s=CURVE_BUDGET_S,
+        )
+
+    def answer(self, transcript: Transcript, max_tokens: int) -> Run:
+        return self.engine.answer(transcript.prompt_tokens, self.sampling, max_tokens)
+
+    def speculate(self, transcript: Transcript, draft: Model, config: Config, max_tokens: int) -> Run:
+        self.open(draft)
+        return self.engine.speculate(transcript.prompt_tokens, config, self.sampling, max_tokens)
+
+    def pair(self, transcript: Transcript, draft: Model, config: Config, max_tokens: int, *, run_first: bool) -> Pair:
+        """One interleaved pair; which of the two runs first alternates with the caller's ``run_first``."""
+        self.open(draft)
+        early = self.speculate(transcript, draft, config, max_tokens) if run_first else None
+        base = self.answer(transcript, max_tokens)
+        return base, early or self.speculate(transcript, draft, config, max_tokens)
+
+
+def tokens_per_s(runs: Sequence[Run]) -> float:
+    return sum(run.tokens - 1 for run in runs) / sum(run.decode_s for run in runs)

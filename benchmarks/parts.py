@@ -1,0 +1,162 @@
+"""Each part of the benchmarks on the real engine and the zoo, as Markdown lines."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from advisor import pipeline
+from advisor.acceptance.replay import P_MIN_GRID
+from advisor.engines.llama_cpp_python import LlamaCppPython
+from advisor.gguf import read_model
+from advisor.predict.evidence import probed_cpu
+from advisor.predict.prior import shipped
+from advisor.progress import Silent
+from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, build
+from advisor.types import Config, Host, Model, Sampling, Settings
+from advisor.workload import builtin
+from benchmarks import acceptance, answer, grid, report, rungs, scaling, sweep
+from benchmarks.measure import Bench
+
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+SAMPLED_SHARE = 0.15
+BRIEF_TOKENS, FINAL_TOKENS = 48, 96
+LONG_BUDGET, DEMO_BUDGET_S = "4m", 210.0
+ERROR_PASSES, ERROR_TOKENS = 3, 64
+BRIEF_PROMPTS, FINAL_PROMPTS = 2, 6
+TEMPERATURES = (0.0, 0.8)
+BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
+
+
+def time_to_answer(host: Host, seed: int) -> Iterator[str]:
+    """The command against the sweep, and its pick against the sweep's best."""
+    target_path, draft_paths = grid.swept_models()
+    target, drafts = read_model(target_path), _by_hash(draft_paths)
+
+    def start() -> Bench:
+        return Bench(LlamaCppPython(), target, context=grid.LONG_CONTEXT, threads=host.cores_usable)
+
+    bench = start()
+    transcripts = bench.transcripts(grid.long_answers(), prompts=3, max_tokens=FINAL_TOKENS)
+    bench.engine.shutdown()  # no second model is open while something is timed
+    cells = sweep.grid(drafts, grid.SWEPT_K)
+    chosen = sweep.sample(cells, SAMPLED_SHARE, seed)
+
+    def time_cells(some: Sequence[Config]) -> list[sweep.Timed]:
+        return [_told(sweep.time_cell(start, drafts[one.draft], one.k, transcripts, grid.LONG_TOKENS)) for one in some]
+
+    half = len(chosen) // 2
+    baseline = _told(sweep.time_cell(start, None, 0, transcripts, grid.LONG_TOKENS))
+    timed = time_cells(chosen[:half])
+    answered = answer.recommend(
+        target_path, draft_paths, budget=LONG_BUDGET, context=grid.LONG_CONTEXT, max_tokens=grid.LONG_TOKENS
+    )
+    timed += time_cells(chosen[half:])
+    yield from report.time_to_answer(answered, sweep.extrapolate(len(cells), timed, baseline.wall_s))
+    yield ""
+    pick = answered.recommendation.best
+    if pick is None:
+        yield f"The advisor said: {answered.recommendation.sentence}"
+        return
+    bench = start()
+    brief = sweep.brief_sweep(bench, drafts, cells, transcripts, BRIEF_TOKENS)
+    found = sweep.finals(bench, drafts, brief, pick.config, transcripts, FINAL_TOKENS)
+    bench.engine.shutdown()
+    yield from report.regret_of(found, answered.recommendation, len(brief))
+
+
+def prediction_errors(host: Host, _seed: int) -> Iterator[str]:
+    target, drafts = grid.compared_models()
+    bench = Bench(LlamaCppPython(), read_model(target), threads=host.cores_usable)
+    models = [read_model(path) for path in drafts]
+    truth = rungs.measure(bench, models, rungs.CONFIGS, builtin(), passes=ERROR_PASSES, max_tokens=ERROR_TOKENS)
+    bench.engine.shutdown()
+    yield from report.errors(rungs.rungs(truth, machine=probed_cpu(host), posterior=shipped()), rungs.cells(truth))
+
+
+def growth(host: Host, _seed: int) -> Iterator[str]:
+    target, drafts = grid.swept_models()
+    bench = Bench(LlamaCppPython(), read_model(target), threads=host.cores_usable)
+    found = scaling.measure(bench, [read_model(path) for path in drafts], builtin())
+    bench.engine.shutdown()
+    image = IMAGES / "benchmark-scaling.png"
+    report.plot(found, image)
+    yield from report.growth(found)
+    yield f"![growth of the stages](images/{image.name})"
+
+
+def replay(host: Host, _seed: int) -> Iterator[str]:
+    """Replayed acceptance against the real loop, greedy and sampled."""
+    target, drafts = grid.replayed_models()
+    for temperature in TEMPERATURES:
+        bench = Bench(
+            LlamaCppPython(),
+            read_model(target),
+            threads=host.cores_usable,
+            sampling=Sampling(temperature=temperature),
+        )
+        rows = list(acceptance.compare(bench, [read_model(path) for path in drafts], builtin()))
+        bench.engine.shutdown()
+        yield from report.compared(rows)
+
+
+def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
+    """The demo's pick against every draft of the demo at every length, with p_min and without."""
+    target_path, draft_paths = grid.swept_models()
+    request = pipeline.Request(target_path, draft_paths, builtin(), Settings(budget_s=DEMO_BUDGET_S), fresh=True)
+    recommendation = pipeline.recommend(request, Silent())
+    if recommendation.best is None:
+        yield f"The advisor said: {recommendation.sentence}"
+        return
+    drafts = _by_hash(draft_paths)
+    bench = Bench(LlamaCppPython(), read_model(target_path))
+    transcripts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=FINAL_TOKENS)
+    cells = [
+        Config(draft, k, p_min) for draft in drafts for k in grid.SWEPT_K for p_min in (P_MIN_GRID[0], P_MIN_GRID[2])
+    ]
+    brief = sweep.brief_sweep(bench, drafts, cells, transcripts[:BRIEF_PROMPTS], BRIEF_TOKENS)
+    found = sweep.finals(bench, drafts, brief, recommendation.best.config, transcripts, BRIEF_TOKENS)
+    bench.engine.shutdown()
+    yield from report.regret_of(found, recommendation, len(brief))
+
+
+def baseline(_host: Host, _seed: int) -> Iterator[str]:
+    """The target's own speed with and without a draft loaded beside it."""
+    bench, draft = Bench(LlamaCppPython(), read_model(build(DEMO_TARGET))), read_model(build(DEMO_DRAFTS[0]))
+    transcripts = bench.transcripts(builtin(), prompts=BASELINE_PROMPTS, max_tokens=ERROR_TOKENS)
+    ratios = []
+    for transcript in transcripts * BASELINE_REPEATS:
+        bench.open(None)
+        alone = bench.answer(transcript, ERROR_TOKENS)
+        bench.open(draft)
+        ratios.append(bench.answer(transcript, ERROR_TOKENS).decode_s / alone.decode_s)
+    bench.engine.shutdown()
+    yield (
+        f"Time with a draft loaded over time without: median {statistics.median(ratios):.3f}, "
+        f"{min(ratios):.3f} to {max(ratios):.3f} over {len(ratios)} pairs."
+    )
+
+
+def _by_hash(paths: Sequence[Path]) -> dict[str, Model]:
+    models = [read_model(path) for path in paths]
+    return {model.content_hash: model for model in models}
+
+
+def _told(timed: sweep.Timed) -> sweep.Timed:
+    print(f"{timed.draft}, k = {timed.k}: {timed.wall_s:.1f} s, {timed.tokens} tokens", file=sys.stderr, flush=True)
+    return timed
+
+
+Part = Callable[[Host, int], Iterator[str]]
+DOCUMENTED: dict[str, tuple[str, Part]] = {
+    "answer": ("Time to answer and regret", time_to_answer),
+    "errors": ("Prediction error at each rung", prediction_errors),
+    "scaling": ("Scaling", growth),
+}
+CHECKS: dict[str, tuple[str, Part]] = {
+    "replay": ("Replayed acceptance against the real loop", replay),
+    "demo": ("The demo's pick against an exhaustive sweep", demo_sweep),
+    "baseline": ("The target beside an idle draft", baseline),
+}

@@ -1,0 +1,139 @@
+"""The figures as Markdown, each with its goal and whether it was met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from advisor.types import Build, Host, Recommendation
+from benchmarks.acceptance import Compared, off
+from benchmarks.answer import Answered
+from benchmarks.rungs import Cell, Rung
+from benchmarks.scaling import Growth
+from benchmarks.sweep import REPEATS, Finalist, SweepTime, regret
+
+MIB = 1 << 20
+FASTER_GOAL, REGRET_GOAL, PARENT_GOAL_BYTES = 20.0, 0.02, 400 * MIB
+COUNTS_GOAL = 0.02
+REPLAY_GOALS, RUNS_GOAL = (0.04, 0.10), ("after 8 real runs", 0.03)
+
+
+def machine(host: Host, build: Build, when: str) -> Iterator[str]:
+    yield f"- Machine: {host.cpu}, {host.cores_usable} cores, {host.ram_total_bytes / 2**30:.0f} GiB RAM, {host.os}"
+    yield f"- Instruction sets: {' '.join(host.isa)}"
+    yield f"- Engine: {build.engine} {build.version} (llama.cpp b{build.llama_cpp_build})"
+    yield f"- Measured: {when}"
+
+
+def time_to_answer(answered: Answered, sweep: SweepTime) -> Iterator[str]:
+    faster = sweep.whole_s / answered.wall_s
+    share = len(sweep.sampled) / sweep.cells
+    yield "| | wall time |"
+    yield "|---|---|"
+    yield f"| `advisor recommend`, from an empty store | {_minutes(answered.wall_s)} |"
+    yield (
+        f"| exhaustive sweep, {sweep.cells} pairings and the target alone | {_minutes(sweep.whole_s)} "
+        f"± {_minutes(sweep.error_s)} |"
+    )
+    yield ""
+    yield (
+        f"The sweep is extrapolated from {len(sweep.sampled)} of its {sweep.cells} cells ({share:.0%}), drawn at "
+        f"random and run in full ({sweep.sampled[0].tokens} tokens each): half of them before the advisor, half after."
+    )
+    yield ""
+    yield _goal(f"times faster: {faster:.1f}", f">= {FASTER_GOAL:.0f}", faster >= FASTER_GOAL)
+    peak = answered.parent_peak_bytes
+    yield _goal(f"peak memory of the parent process: {peak / MIB:.0f} MiB", "< 400 MiB", peak < PARENT_GOAL_BYTES)
+
+
+def regret_of(found: Sequence[Finalist], rec: Recommendation, swept: int) -> Iterator[str]:
+    yield f"The advisor said: {rec.sentence}"
+    yield ""
+    yield f"All {swept} cells were run briefly, the best of them and the pick again, {REPEATS} times, turn by turn:"
+    yield ""
+    yield "| draft | k | p_min | tok/s |"
+    yield "|---|---|---|---|"
+    for one in found:
+        name = f"**{one.draft}** (pick)" if one.is_pick else one.draft
+        yield f"| {name} | {one.config.k} | {one.config.p_min:g} | {one.tokens_per_s:.2f} |"
+    yield ""
+    lost = regret(found)
+    yield _goal(f"throughput of the pick over the sweep's best: {1 - lost:.1%}", ">= 98 %", lost <= REGRET_GOAL)
+
+
+def errors(rungs: Sequence[Rung], cells: Sequence[Cell]) -> Iterator[str]:
+    yield "| rung | cells | median error | 90th percentile | 80 % intervals hold |"
+    yield "|---|---|---|---|---|"
+    for rung in rungs:
+        yield f"| {rung.name} | {rung.cells} | {rung.median:.1%} | {rung.p90:.1%} | {rung.cover:.0%} |"
+    yield ""
+    by_name = {rung.name: rung for rung in rungs}
+    replay, runs = by_name["replay"], by_name[RUNS_GOAL[0]]
+    met = replay.median <= REPLAY_GOALS[0] and replay.p90 <= REPLAY_GOALS[1]
+    yield _goal(f"replay: median {replay.median:.1%}, 90th percentile {replay.p90:.1%}", "<= 4 %, <= 10 %", met)
+    yield _goal(f"{runs.name}: median {runs.median:.1%}", "<= 3 %", runs.median <= RUNS_GOAL[1])
+    yield ""
+    yield "| draft | k | p_min | predicted | measured | error |"
+    yield "|---|---|---|---|---|---|"
+    for cell in cells:
+        error = cell.predicted / cell.measured - 1
+        yield (
+            f"| {cell.draft} | {cell.config.k} | {cell.config.p_min:g} | {cell.predicted:.3f} | {cell.measured:.3f} "
+            f"| {error:+.1%} |"
+        )
+
+
+def compared(rows: Sequence[Compared]) -> Iterator[str]:
+    """Rows of one temperature."""
+    yield f"T = {rows[0].temperature:g}, replay / real loop:"
+    yield ""
+    yield "| draft | k | tokens | accepted | | steps | | same text |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        yield (
+            f"| {row.draft} | {row.k} | {row.tokens} | {row.replayed_accepted} / {row.accepted} "
+            f"| {row.replayed_accepted / row.accepted - 1:+.1%} | {row.replayed_steps} / {row.steps} "
+            f"| {row.replayed_steps / row.steps - 1:+.1%} | {row.alike} of {row.answers} |"
+        )
+    yield ""
+    accepted, steps = off(rows)
+    met = max(abs(accepted), abs(steps)) <= COUNTS_GOAL
+    yield _goal(f"pooled: accepted {accepted:+.2%}, steps {steps:+.2%}", "within 2 %", met)
+    yield ""
+
+
+def growth(found: Sequence[Growth]) -> Iterator[str]:
+    for one in found:
+        yield f"| {one.what} | " + " | ".join(f"{one.size} = {size}" for size in one.sizes) + " | exponent |"
+        yield "|---" * (len(one.sizes) + 2) + "|"
+        yield "| seconds | " + " | ".join(f"{s:.2f}" for s in one.seconds) + f" | {one.exponent:.2f} |"
+        yield ""
+
+
+def plot(found: Sequence[Growth], image: Path) -> None:
+    """One panel a growth, both axes logarithmic: a straight line of slope 1 is linear growth."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(found), 3.0), layout="constrained")
+    for axes, one in zip(figure.subplots(1, len(found)), found, strict=True):
+        axes.loglog(one.sizes, one.seconds, "o-", label="measured")
+        axes.loglog(one.sizes, [one.seconds[0] * n / one.sizes[0] for n in one.sizes], ":", label="linear")
+        axes.set_xticks(one.sizes, [str(n) for n in one.sizes], minor=False)
+        axes.minorticks_off()
+        axes.set(title=one.what, xlabel=one.size, ylabel="seconds")
+        axes.title.set_fontsize(9)
+    figure.axes[0].legend(fontsize=8)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(image, dpi=120)
+
+
+def section(title: str, lines: Iterable[str]) -> str:
+    return "\n".join((f"## {title}", "", *lines, ""))
+
+
+def _goal(figure: str, goal: str, met: bool) -> str:
+    return f"- {figure} (goal {goal}: {'met' if met else '**not met**'})"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

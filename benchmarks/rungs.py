@@ -1,0 +1,190 @@
+"""Prediction error at each rung of evidence: prior, replay, and after a few real runs.
+
+Curves and runs are measured in the same minutes, pass by pass over the prompts: what is judged is the prediction, not
+how much the machine changed between the two. After n real runs the other configs are judged, never the ones that ran;
+which n ran is drawn at random, many times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from advisor.catalog.load import load
+from advisor.cost.curves import merged
+from advisor.cost.prior import Machine
+from advisor.cost.step_law import CURRENT
+from advisor.engines.base import Role
+from advisor.predict.evidence import side_of
+from advisor.predict.predictor import Z_80, Predictor
+from advisor.predict.prior import Case, Posterior, predict
+from advisor.search import speedup_of
+from advisor.types import Config, CostCurve, Model, Trace, Transcript, Trial, Workload
+from benchmarks.measure import Bench, Pair
+
+Floats = npt.NDArray[np.float64]
+
+ROLES: tuple[Role, ...] = ("target", "draft")
+CONFIGS = (Config("", 2), Config("", 4), Config("", 8), Config("", 8, p_min=0.75))
+RUN_COUNTS = (2, 4, 8)
+DRAWS = 40
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (draft, config): what was predicted at the replay rung and what was measured."""
+
+    draft: str
+    config: Config
+    predicted: float
+    measured: float
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Errors are |predicted / measured - 1|; ``cover`` is the share of measured speedups in the 80 % interval."""
+
+    name: str
+    cells: int
+    median: float
+    p90: float
+    cover: float
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Everything measured for one grid. Keys are configs with the draft's content hash."""
+
+    bench_target: Model
+    drafts: tuple[Model, ...]
+    transcripts: tuple[Transcript, ...]
+    max_tokens: int
+    target_curve: CostCurve
+    draft_curves: Mapping[str, CostCurve]
+    traces: Mapping[str, Sequence[Trace]]
+    pairs: Mapping[Config, Sequence[Pair]]
+
+    @property
+    def speedups(self) -> dict[Config, float]:
+        return {config: speedup_of(pairs) for config, pairs in self.pairs.items()}
+
+    def predictor(self) -> Predictor:
+        k_max = max(config.k for config in self.pairs)
+        return Predictor(
+            self.traces, self.target_curve, self.draft_curves, CURRENT, k_max=k_max, max_tokens=self.max_tokens
+        )
+
+    def trial(self, config: Config) -> Trial:
+        pairs = self.pairs[config]
+        return Trial(config, tuple(range(len(pairs))), tuple(p[1] for p in pairs), tuple(p[0] for p in pairs))
+
+
+def measure(
+    bench: Bench,
+    drafts: Sequence[Model],
+    configs: Sequence[Config],
+    workload: Workload,
+    *,
+    passes: int,
+    max_tokens: int,
+) -> Truth:
+    """``passes`` prompts, and as many visits to each curve and to each (draft, config)."""
+    transcripts = bench.transcripts(workload, prompts=passes, max_tokens=max_tokens)
+    traces = {draft.content_hash: bench.replay(draft, transcripts) for draft in drafts}
+    b_max = max(config.k for config in configs) + 1
+    curves: dict[tuple[Role, str], list[CostCurve]] = {}
+    pairs: dict[Config, list[Pair]] = {}
+    for index, transcript in enumerate(transcripts):
+        for draft in drafts:
+            for role in ROLES:
+                curve = bench.curve(role, draft, transcripts, b_max=b_max, rounds=ROUNDS)
+                curves.setdefault((role, draft.content_hash), []).append(curve)
+            for config in configs:
+                own = replace(config, draft=draft.content_hash)
+                pair = bench.pair(transcript, draft, own, max_tokens, run_first=index % 2 == 1)
+                pairs.setdefault(own, []).append(pair)
+    return Truth(
+        bench.target,
+        tuple(drafts),
+        transcripts,
+        max_tokens,
+        merged([curve for (role, _), visits in curves.items() if role == "target" for curve in visits]),
+        {draft: merged(visits) for (role, draft), visits in curves.items() if role == "draft"},
+        traces,
+        pairs,
+    )
+
+
+def cells(truth: Truth) -> list[Cell]:
+    predictor, names = truth.predictor(), {draft.content_hash: draft.label for draft in truth.drafts}
+    return [
+        Cell(names[config.draft], config, predictor.analytics[config].speedup, measured)
+        for config, measured in truth.speedups.items()
+    ]
+
+
+def rungs(truth: Truth, *, machine: Machine | None, posterior: Posterior | None, seed: int = 0) -> list[Rung]:
+    """One row a rung. Without ``machine`` and ``posterior`` the prior's is left out."""
+    found = [_prior_rung(truth, machine, posterior)] if machine is not None and posterior is not None else []
+    found.append(_after(truth, [()], "replay"))
+    rng = np.random.default_rng(seed)
+    configs = list(truth.pairs)
+    for count in RUN_COUNTS:
+        if count < len(configs):
+            drawn = [tuple(configs[i] for i in rng.permutation(len(configs))[:count]) for _ in range(DRAWS)]
+            found.append(_after(truth, drawn, f"after {count} real runs"))
+    return found
+
+
+def _after(truth: Truth, drawn: Sequence[Sequence[Config]], name: str) -> Rung:
+    """The configs that did not run, after each of the draws ran."""
+    predictor, measured = truth.predictor(), truth.speedups
+    errors: list[float] = []
+    inside: list[bool] = []
+    for ran in drawn:
+        belief = predictor.believe([truth.trial(config) for config in ran])
+        told = dict(zip(belief.configs, zip(belief.log_mean, belief.log_sd(), strict=True), strict=True))
+        for config in measured.keys() - set(ran):
+            error = told[config][0] - math.log(measured[config])
+            errors.append(abs(math.expm1(error)))
+            inside.append(bool(abs(error) <= Z_80 * told[config][1]))
+    return _rung(name, len(measured), errors, inside)
+
+
+def _prior_rung(truth: Truth, machine: Machine, posterior: Posterior) -> Rung:
+    """What is said before anything ran, but for the target's own speed: the machine's noise is not the prior's."""
+    baseline_s = float(np.median(truth.target_curve.anchor_s))
+    family, base = _family(truth.bench_target)
+    drafts = {draft.content_hash: draft for draft in truth.drafts}
+    errors, inside = [], []
+    for config, measured in truth.speedups.items():
+        case = Case(
+            machine,
+            side_of(truth.bench_target, family, base),
+            side_of(drafts[config.draft], family, base),
+            category="mixed",
+            baseline_s=baseline_s,
+        )
+        told = predict([case], posterior, (config.k,), config.p_min, CURRENT)
+        error = math.log(float(told.speedup[0, 0]) / measured)
+        errors.append(abs(math.expm1(error)))
+        inside.append(abs(error) <= Z_80 * float(told.log_sd[0, 0]))
+    return _rung("prior", len(errors), errors, inside)
+
+
+def _family(model: Model) -> tuple[str, str]:
+    """The catalogue's names for the zoo's own family."""
+    catalog = load(None)
+    entry = catalog.entries["smollm2-135m"]
+    name = catalog.family_of[entry.id]
+    return (name, name) if model.architecture == entry.shape.architecture else ("", "")
+
+
+def _rung(name: str, count: int, errors: Sequence[float], inside: Sequence[bool]) -> Rung:
+    median, p90 = np.quantile(errors, [0.5, 0.9])
+    return Rung(name, count, float(median), float(p90), float(np.mean(inside)))
