@@ -32,6 +32,7 @@ from advisor.types import (
     Baseline,
     Candidate,
     CostCurve,
+    Estimate,
     Host,
     MeasurementNotes,
     Model,
@@ -254,6 +255,7 @@ class Study:
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,
                 repack_off=self._engine.repack_off,
+                notes=self._notes(found.best),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             answers=answer_texts(self._target, self._transcripts),
@@ -348,6 +350,22 @@ class Study:
                 fix="What was measured is stored; the same command goes on from there. A reinstalled llama-cpp-python "
                 "or a smaller --context may help.",
             )
+
+    def _notes(self, best: Estimate | None) -> tuple[str, ...]:
+        """What a reader should know about these numbers."""
+        notes = []
+        if best is not None and best.config.p_min > 0 and best.evidence == "replay":
+            notes.append(
+                "With p_min, how many tokens are drafted after a first wrong one is estimated from a few continuations."
+            )
+        pairs = [pair for trial in self._trials for pair in zip(trial.runs, trial.baselines, strict=True)]
+        apart = sum(run.answer_tokens != base.answer_tokens for run, base in pairs)
+        if apart:
+            notes.append(
+                f"{apart} of {len(pairs)} speculative answers are not word for word the target's own: where two tokens "
+                "are nearly tied, a larger batch can tip the choice. llama.cpp does not promise identical text."
+            )
+        return tuple(notes)
 
     def _baseline(self) -> Baseline:
         runs = [run for trial in self._trials for run in trial.baselines]

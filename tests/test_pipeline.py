@@ -311,3 +311,16 @@ def test_an_unreadable_draft_is_rejected_and_the_rest_go_on(models, monkeypatch)
 def test_a_recommendation_survives_json(models):
     found = ask()
     assert from_json(Recommendation, to_json(found)) == found
+
+
+def test_answers_that_differ_from_the_targets_own_are_counted(models):
+    class Tipped(SimulatedEngine):
+        def speculate(self, *arguments):
+            run = super().speculate(*arguments)
+            other = (*run.answer_tokens[:-1], run.answer_tokens[-1] + 1) if self.runs == 1 else run.answer_tokens
+            return dataclasses.replace(run, answer_tokens=other)
+
+    found = ask(make=Tipped)
+    runs = sum(len(trial.runs) for trial in found.trials)
+    assert any(note.startswith(f"1 of {runs} speculative answers") for note in found.measurement.notes)
+    assert ask(fresh=True).measurement.notes == ()
