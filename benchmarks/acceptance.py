@@ -10,8 +10,8 @@ from advisor.types import Config, Model, Workload
 from benchmarks.measure import Bench
 
 KS = (1, 2, 4, 8)
-# Texts part at near-ties: many short answers, so that none weighs much.
-PROMPTS, ANSWER_TOKENS = 24, 64
+# Texts may part at near-ties: many short answers, so that none weighs much.
+PROMPTS, ANSWER_TOKENS = 10, 64
 
 
 @dataclass(frozen=True)

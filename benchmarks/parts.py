@@ -97,7 +97,10 @@ def replay(host: Host, _seed: int) -> Iterator[str]:
             threads=host.cores_usable,
             sampling=Sampling(temperature=temperature),
         )
-        rows = list(acceptance.compare(bench, [read_model(path) for path in drafts], builtin()))
+        rows = []
+        for row in acceptance.compare(bench, [read_model(path) for path in drafts], builtin()):
+            rows.append(row)
+            _tell(f"T = {temperature:g}, {row.draft}, k = {row.k}: {row.replayed_accepted} / {row.accepted} accepted")
         bench.engine.shutdown()
         yield from report.compared(rows)
 
@@ -145,8 +148,12 @@ def _by_hash(paths: Sequence[Path]) -> dict[str, Model]:
 
 
 def _told(timed: sweep.Timed) -> sweep.Timed:
-    print(f"{timed.draft}, k = {timed.k}: {timed.wall_s:.1f} s, {timed.tokens} tokens", file=sys.stderr, flush=True)
+    _tell(f"{timed.draft}, k = {timed.k}: {timed.wall_s:.1f} s, {timed.tokens} tokens")
     return timed
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 Part = Callable[[Host, int], Iterator[str]]
