@@ -1,6 +1,7 @@
 """Recommendations to explain, measured on the simulated engine, whose truth is known.
 
 simulated()         two models in two quantizations each, one rejected file, texts of the answers
+corrected(slower)   the same, with real runs that are not the sum of their parts
 pair(match)         one draft that agrees with probability ``match`` at every position
 prior_only()        the drafts of simulated() with nothing measured
 true_speedup(...)   what a config really gives in a world, over prompts that no recommendation has seen
@@ -66,6 +67,12 @@ def simulated() -> Recommendation:
 
 
 @functools.cache
+def corrected(slower: float) -> Recommendation:
+    """As simulated(), with real runs that are slower than their parts, or faster."""
+    return measure(WORLD, DRAFTS, prompts=9, trials=(Config(LARGE_Q4.content_hash, 5),), slower=slower)
+
+
+@functools.cache
 def pair(match: float, prompts: int = 12) -> Recommendation:
     return measure(pair_world(match), (SMALL_Q8,), prompts=prompts)
 
@@ -95,8 +102,11 @@ def prior_only() -> Recommendation:
     )
 
 
-def measure(world: World, drafts: Sequence[Model], *, prompts: int, trials: Sequence[Config] = ()) -> Recommendation:
-    """Answers, replays, curves and real runs of the simulated engine, and the recommendation they give."""
+def measure(
+    world: World, drafts: Sequence[Model], *, prompts: int, trials: Sequence[Config] = (), slower: float = 1.0
+) -> Recommendation:
+    """Answers, replays, curves and real runs of the simulated engine, and the recommendation they give. Speculative
+    runs take ``slower`` times what their decodes do: in the engine itself they are the sum of their parts."""
     engine = SimulatedEngine(world)
     transcripts = [_transcript(engine, number) for number in range(prompts)]
     rollout = RolloutOptions(p_min=0.4, length=K_MAX, chains=8)
@@ -106,7 +116,7 @@ def measure(world: World, drafts: Sequence[Model], *, prompts: int, trials: Sequ
         engine.open("draft", draft, LoadOptions(4096, 1))
         traces[draft.content_hash] = tuple(engine.score(transcript, rollout) for transcript in transcripts)
         curves[draft.content_hash] = _curve(engine, "draft")
-    runs = tuple(_trial(engine, config, drafts, transcripts) for config in trials)
+    runs = tuple(_slowed(_trial(engine, config, drafts, transcripts), slower) for config in trials)
     predictor = Predictor(traces, target_curve, curves, CURRENT, k_max=K_MAX, max_tokens=MAX_TOKENS)
     candidates = tuple(make_candidate(draft, TARGET) for draft in drafts)
     found = answer(predictor.estimates(runs, 1 / TOKEN_S), candidates)
@@ -154,6 +164,11 @@ def _curve(engine: SimulatedEngine, role) -> CostCurve:
         [("target", 1), *((role, b) for b in points)], (), 64, Sampling(), rounds=3, budget_s=1
     )
     return CostCurve(64, tuple(r[0] for r in rounds), {b: tuple(r[b] for r in rounds) for b in points})
+
+
+def _slowed(trial: Trial, slower: float) -> Trial:
+    runs = tuple(dataclasses.replace(run, decode_s=run.decode_s * slower) for run in trial.runs)
+    return dataclasses.replace(trial, runs=runs)
 
 
 def _trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ def what_would_change(rec: Recommendation, drafts: Sequence[DraftReasons]) -> tu
         return ()
     subject = drafts[0]
     return (
-        *_acceptance_changes(subject),
+        *_acceptance_changes(subject, pays_now=rec.best is not None),
         *_size_changes(subject, drafts),
         *_quant_changes(subject, drafts),
         _context_change(rec, subject),
@@ -25,7 +26,7 @@ def what_would_change(rec: Recommendation, drafts: Sequence[DraftReasons]) -> tu
     )
 
 
-def _acceptance_changes(subject: DraftReasons) -> list[Change]:
+def _acceptance_changes(subject: DraftReasons, *, pays_now: bool) -> list[Change]:
     if not subject.curve or subject.agreement is None:
         return []
     x, y = [p.agreement for p in subject.curve], [p.speedup for p in subject.curve]
@@ -34,43 +35,75 @@ def _acceptance_changes(subject: DraftReasons) -> list[Change]:
         wanted = subject.agreement + sign * AGREEMENT_STEP
         if 0 <= wanted <= 1:
             speedup = float(np.interp(wanted, x, y))
-            pays_now = subject.best.speedup > 1
-            verb = ("still pays" if pays_now else "pays") if speedup > 1 else "no longer pays" if pays_now else "loses"
-            what = f"5 points {word} agreement"
-            changes.append(Change(what, speedup, f"{100 * wanted:.0f} % of the draft's choices right: it {verb}."))
+            low = speedup * subject.best.speedup_low / subject.best.speedup
+            changes.append(
+                Change(
+                    f"5 points {word} agreement",
+                    speedup,
+                    f"{100 * wanted:.0f} % of the draft's choices right: {_pays(speedup, low, pays_now=pays_now)}.",
+                )
+            )
     return changes
+
+
+def _pays(speedup: float, low: float, *, pays_now: bool) -> str:
+    """By the rule of the verdict: the lower end of the interval decides."""
+    if low > 1:
+        return "it still pays" if pays_now else "it pays"
+    if speedup > 1:
+        return f"too unsure to recommend, its interval reaches down to {low:.2f}"
+    return "it no longer pays" if pays_now else "it loses"
 
 
 def _size_changes(subject: DraftReasons, drafts: Sequence[DraftReasons]) -> list[Change]:
     """The next larger and the next smaller model, in the same quantization where there is one."""
-    own = subject.draft
+    parameters = _parameters_by_name(drafts)
+    own = parameters[subject.draft.name]
     changes = []
-    for word, others in (
-        ("smaller", [d for d in drafts if d.draft.parameters < own.parameters]),
-        ("larger", [d for d in drafts if d.draft.parameters > own.parameters]),
-    ):
-        if not others:
+    for word, sign in (("smaller", -1), ("larger", 1)):
+        what = f"a draft one size {word}"
+        others = [name for name, count in parameters.items() if sign * (count - own) > 0]
+        kin = [name for name in others if _stem(name) == _stem(subject.draft.name)] or others
+        if not kin:
+            changes.append(_not_tried(what))
             continue
-        sizes = {d.draft.parameters for d in others}
-        size = max(sizes) if word == "smaller" else min(sizes)
-        near = [d for d in others if d.draft.parameters == size]
-        chosen = next((d for d in near if d.draft.quant == own.quant), near[0])
-        changes.append(Change(f"a draft one size {word}", chosen.best.speedup, f"{chosen.label}: {chosen.verdict}."))
+        name = min(kin, key=lambda name: abs(parameters[name] - own))
+        near = [one for one in drafts if one.draft.name == name]
+        chosen = next((one for one in near if one.draft.quant == subject.draft.quant), near[0])
+        changes.append(Change(what, chosen.best.speedup, f"{chosen.label}: {chosen.verdict}."))
     return changes
 
 
+def _parameters_by_name(drafts: Sequence[DraftReasons]) -> dict[str, int]:
+    """One size a name: files of one model differ, since some store the output matrix apart."""
+    sizes: dict[str, int] = {}
+    for one in drafts:
+        sizes[one.draft.name] = min(one.draft.parameters, sizes.get(one.draft.name, one.draft.parameters))
+    return sizes
+
+
+def _stem(name: str) -> str:
+    """The name without its size: a general model's neighbour is a general one."""
+    return re.sub(r"\d+(\.\d+)?[BMKL]\b", "", name, flags=re.IGNORECASE)
+
+
+def _not_tried(what: str) -> Change:
+    return Change(what, None, "None is among the drafts of this record.")
+
+
 def _quant_changes(subject: DraftReasons, drafts: Sequence[DraftReasons]) -> list[Change]:
-    own = subject.draft
     family = sorted(
-        (d for d in drafts if d.draft.name == own.name and d.draft.parameters == own.parameters),
-        key=lambda d: d.draft.weights_bytes,
+        (one for one in drafts if one.draft.name == subject.draft.name), key=lambda one: one.draft.weights_bytes
     )
-    at = next(i for i, d in enumerate(family) if d is subject)
+    at = next(i for i, one in enumerate(family) if one is subject)
     changes = []
     for word, index in (("down", at - 1), ("up", at + 1)):
+        what = f"one quantization {word}"
         if 0 <= index < len(family):
             other = family[index]
-            changes.append(Change(f"one quantization {word}", other.best.speedup, f"{other.label}: {other.verdict}."))
+            changes.append(Change(what, other.best.speedup, f"{other.label}: {other.verdict}."))
+        else:
+            changes.append(_not_tried(what))
     return changes
 
 

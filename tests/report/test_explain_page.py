@@ -167,7 +167,7 @@ def test_text_that_tries_to_be_markup_stays_text():
     assert len(dirty.scripts) == 3
     assert "<" not in dirty.scripts[0]
     assert "img" not in {tag for tag, _ in dirty.elements}
-    assert {tag for tag, _ in dirty.elements} == set(kinds)
+    assert {tag for tag, _ in dirty.elements} <= set(kinds)
     assert not any(name.startswith("on") for _, attributes in dirty.elements for name in attributes)
     assert "</script><script>alert(1)</script>" in dirty.text
     assert NASTY.replace("\u2028", "\\u2028") in {
@@ -178,7 +178,7 @@ def test_text_that_tries_to_be_markup_stays_text():
 def test_a_prior_has_no_chart_that_needs_a_measurement():
     found = Page(source(prior_only()))
     assert set(found.charts) == {"heat", "lengths", "categories"}
-    assert "No replayed answers are in this record" in found.text
+    assert "No answers were replayed" in found.text
 
 
 def test_a_page_for_the_verdict_no():
