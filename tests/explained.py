@@ -3,7 +3,8 @@
 simulated()         two models in two quantizations each, one rejected file, texts of the answers
 corrected(slower)   the same, with real runs that are not the sum of their parts
 pair(match)         one draft that agrees with probability ``match`` at every position
-prior_only()        the drafts of simulated() with nothing measured
+foreseen(...)       a prediction for a named model and machine
+sweep()             the drafts of simulated(), every setting timed as a whole
 true_speedup(...)   what a config really gives in a world, over prompts that no recommendation has seen
 """
 
@@ -12,11 +13,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
+from advisor import outlook
+from advisor.catalog.load import load
+from advisor.catalog.names import host_named
 from advisor.cost.step_law import CURRENT
 from advisor.engines.base import LoadOptions, RolloutOptions
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.predict.predictor import Predictor
+from advisor.predict.prior import shipped
 from advisor.recommend import answer
 from advisor.types import (
     AnswerText,
@@ -24,6 +30,7 @@ from advisor.types import (
     Build,
     Config,
     CostCurve,
+    Estimate,
     Message,
     Model,
     Recommendation,
@@ -82,24 +89,51 @@ def pair_world(match: float) -> World:
     return World(target_s=TARGET_S, drafts=drafts, answer_length=MAX_TOKENS)
 
 
-def prior_only() -> Recommendation:
-    """What is known before a file is there: estimates, no answers, no curves, no runs."""
-    rec = simulated()
-    estimates = tuple(dataclasses.replace(estimate, evidence="prior") for estimate in rec.estimates)
-    found = answer(estimates, rec.candidates)
+@functools.cache
+def foreseen(target: str = "qwen2.5-72b-q8", host: str = "m4-max-128gb", **asked: Any) -> Recommendation:
+    """What is known before a file is there."""
+    catalog = load()
+    model, entry = outlook.named_target(target, catalog, lambda note: None)
+    host_entry, memory_gib = host_named(host, catalog)
+    machine = outlook.named_host(host_entry, memory_gib)
+    build = Build("llama-server", "current")
+    question = outlook.Outlook(model, entry, machine, host_entry, build, Settings(), **asked)
+    return outlook.foresee(question, catalog, shipped())
+
+
+@functools.cache
+def sweep() -> Recommendation:
+    """Twelve settings timed as wholes, each beside its baseline."""
+    grid = tuple(Config(draft.content_hash, k) for draft in DRAFTS for k in (2, 4, 8))
+    rec = measure(WORLD, DRAFTS, prompts=4, trials=grid)
+    found = answer([_as_timed(trial) for trial in rec.trials], rec.candidates)
     return dataclasses.replace(
         rec,
         estimates=found.ranked,
+        verdict=found.verdict,
+        sentence=found.sentence,
         best=found.best,
         runner_up=found.runner_up,
-        sentence=found.sentence,
-        baseline=dataclasses.replace(rec.baseline, evidence="prior"),
         traces={},
-        target_curve=CostCurve(0, (rec.baseline.token_s,), {}),
+        target_curve=CostCurve(0, (TOKEN_S,), {}),
         draft_curves={},
-        trials=(),
         answers=(),
     )
+
+
+def _as_timed(trial: Trial) -> Estimate:
+    steps, tokens = sum(run.steps for run in trial.runs), sum(run.tokens - 1 for run in trial.runs)
+    plain_s, own_s = (sum(run.decode_s for run in runs) for runs in (trial.baselines, trial.runs))
+    rate = sum(run.accepted for run in trial.runs) / sum(run.drafted for run in trial.runs)
+    speedup = plain_s / own_s
+    by_category = {
+        CATEGORIES[prompt % len(CATEGORIES)]: plain.decode_s / run.decode_s
+        for prompt, run, plain in zip(trial.prompts, trial.runs, trial.baselines, strict=True)
+    }
+    return Estimate(
+        trial.config, rate, tokens / steps, speedup, speedup * 0.97, speedup * 1.03, speedup / TOKEN_S, "measured",
+        speedup, speedup_by_category=by_category,
+    )  # fmt: skip
 
 
 def measure(

@@ -30,10 +30,11 @@ from tests.explained import (
     TOKEN_S,
     WORLD,
     corrected,
+    foreseen,
     pair,
     pair_world,
-    prior_only,
     simulated,
+    sweep,
     true_speedup,
 )
 
@@ -326,10 +327,9 @@ def test_an_unknown_category_is_refused_with_the_known_ones():
 
 
 def test_without_measurements_only_what_the_estimates_hold_is_explained():
-    explanation = explain(prior_only())
+    explanation = explain(foreseen())
     subject = explanation.subject
     assert explanation.evidence == "prior"
-    assert len(subject.lengths) > 1
     assert (subject.curve, subject.step, subject.positions, subject.cost, subject.break_even) == (
         (),
         None,
@@ -341,23 +341,65 @@ def test_without_measurements_only_what_the_estimates_hold_is_explained():
     assert any("Nothing was timed" in sentence for sentence in explanation.left_out)
     assert any("No answers were replayed" in sentence for sentence in explanation.left_out)
     assert "Nothing was measured here" in explanation.sureness.advice
+    assert not explanation.is_upper_bound
 
 
-def test_the_only_category_of_a_prediction_is_the_prediction():
-    rec = prior_only()
-    bare = tuple(dataclasses.replace(one, speedup_by_category={}) for one in rec.estimates)
-    rec = dataclasses.replace(rec, estimates=bare, categories=("code",))
-    assert explain(rec, "code").subject.best.config == explain(rec).subject.best.config
+def test_a_prediction_tells_of_other_lengths_another_temperature_and_half_the_context():
+    explanation = explain(foreseen())
+    lengths = {point.k: point.speedup for point in explanation.subject.lengths}
+    assert len(lengths) > 5
+    assert max(lengths, key=lengths.__getitem__) == explanation.subject.best.config.k
+    changes = {change.what: change for change in explanation.changes}
+    assert changes["temperature 0.8"].speedup < explanation.subject.best.speedup
+    assert changes["half the context (2048 tokens)"].speedup == pytest.approx(explanation.subject.best.speedup)
+
+
+def test_a_prediction_of_a_hybrid_target_is_told_to_be_an_upper_bound():
+    explanation = explain(foreseen("qwen3.5-27b-q8"))
+    assert explanation.is_upper_bound
+    assert "cannot measure such a target" in explanation.sureness.advice
+    assert explanation.sureness.command == ()
+
+
+def test_a_prediction_is_for_its_categories_together():
+    rec = foreseen(categories=("code", "chat"))
     with pytest.raises(OptionError, match="together"):
-        explain(dataclasses.replace(rec, categories=("code", "chat")), "chat")
+        explain(rec, "chat")
+    assert explain(foreseen(), "code").subject.best == explain(foreseen()).subject.best
 
 
-def test_one_category_of_a_prior_takes_its_own_figure():
-    rec = prior_only()
-    explanation = explain(rec, "code")
-    config = explanation.subject.best.config
+def test_a_sweep_is_explained_from_its_whole_runs():
+    rec = sweep()
+    explanation = explain(rec)
+    subject = explanation.subject
+    for one in explanation.drafts:
+        assert one.step.plain_s / one.step.total_s == pytest.approx(one.best.speedup)
+        assert (one.step.parts, one.step.beyond_s, one.break_even) == (None, None, None)
+    trial = next(one for one in rec.trials if one.config == subject.best.config)
+    steps = sum(run.steps for run in trial.runs)
+    assert [point.survival for point in subject.positions] == [
+        pytest.approx(sum(run.accepted_per_position[i] for run in trial.runs) / steps)
+        for i in range(subject.best.config.k)
+    ]
+    assert subject.positions_in == "runs"
+    assert explanation.sureness.lead_chance > 0.9
+    said = " ".join(explanation.left_out)
+    assert "timed as wholes" in said
+    assert "Nothing was timed" not in said
+
+
+def test_one_category_of_a_sweep_takes_its_own_figure():
+    rec = sweep()
+    config = explain(rec, "code").subject.best.config
     original = next(e for e in rec.estimates if e.config == config)
-    assert explanation.subject.best.speedup == pytest.approx(original.speedup_by_category["code"])
+    assert explain(rec, "code").subject.best.speedup == pytest.approx(original.speedup_by_category["code"])
+
+
+def test_where_nothing_could_be_estimated_or_rejected_it_says_so():
+    rec = dataclasses.replace(foreseen(), estimates=(), candidates=(), rejected=(), best=None, what_if=())
+    assert explain(rec).left_out == (
+        "No pairing could be estimated: no smaller model with the target's tokens is known.",
+    )
 
 
 def test_with_the_verdict_no_the_nearest_pairing_is_explained():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from advisor.explain.break_even import AGREEMENT_STEP
 from advisor.explain.ground import usable
 from advisor.explain.reasons import Change, DraftReasons
-from advisor.types import Recommendation
+from advisor.types import Recommendation, Settings, WhatIf
+
+OTHER_TEMPERATURE = 0.8
+SAME = 0.005  # speedups this near are shown as one number
 
 
 def what_would_change(rec: Recommendation, drafts: Sequence[DraftReasons]) -> tuple[Change, ...]:
@@ -109,25 +112,44 @@ def _quant_changes(subject: DraftReasons, drafts: Sequence[DraftReasons]) -> lis
 
 def _context_change(rec: Recommendation, subject: DraftReasons) -> Change:
     """The context that is reserved costs memory; the context that is filled costs time, and one depth was timed."""
-    candidate = next(c for c in rec.candidates if c.draft is subject.draft)
+    candidate = next(one for one in rec.candidates if one.draft is subject.draft)
     half = rec.settings.context // 2
+    what = f"half the context ({half} tokens)"
     freed = sum(device.target.kv_bytes + device.draft.kv_bytes for device in candidate.memory) // 2
+    said = f"Up to {freed / 2**20:.0f} MiB less KV cache"
+    asked_again = _asked_again(rec, subject, lambda settings: settings.context == half)
+    if asked_again is not None:
+        speedup = asked_again.estimate.speedup
+        moved = abs(speedup / subject.best.speedup - 1) > SAME
+        why = "more of the target on the fast side" if moved else "the prediction is for a short context in any case"
+        return Change(what, speedup, f"{said}; {why}.")
     depth = rec.target_curve.depth
-    speed = (
-        f"costs were timed at a depth of {depth} tokens, whatever the size, so the speedup holds at that depth; how it "
-        "changes with depth is not in this record"
-        if usable(rec.target_curve) and depth and subject.best.evidence != "prior"
-        else "how the speedup changes is not in this record"
-    )
-    return Change(f"half the context ({half} tokens)", None, f"Up to {freed / 2**20:.0f} MiB less KV cache; {speed}.")
+    if usable(rec.target_curve) and depth and subject.best.evidence != "prior":
+        speed = (
+            f"decodes were timed at a depth of {depth} tokens, whatever is reserved, so the speedup at that depth "
+            "stays; how it changes with depth is not in this record"
+        )
+        return Change(what, None, f"{said}; {speed}.")
+    return Change(what, None, f"{said}; how the speedup changes is not in this record.")
 
 
 def _temperature_change(rec: Recommendation, subject: DraftReasons) -> Change:
     own = rec.settings.sampling.temperature
-    other = 0.8 if own != 0.8 else 0.0
-    why = (
-        f"the answers were written at temperature {own:g}, and other answers are accepted differently"
-        if subject.agreement is not None
-        else "this record holds no answers to judge by"
+    asked_again = _asked_again(rec, subject, lambda settings: settings.sampling.temperature != own)
+    if asked_again is not None:
+        heat, estimate = asked_again.settings.sampling.temperature, asked_again.estimate
+        interval = f"{estimate.speedup_low:.2f} to {estimate.speedup_high:.2f}"
+        return Change(f"temperature {heat:g}", estimate.speedup, f"Predicted, 80 % interval {interval}.")
+    other = 0.0 if own == OTHER_TEMPERATURE else OTHER_TEMPERATURE
+    way = (
+        "slower: what is sampled is harder to foresee" if other > own else "faster: the likeliest is easier to foresee"
     )
-    return Change(f"temperature {other:g}", None, f"Not known: {why}. Run recommend with --temperature {other:g}.")
+    why = f"Usually {way}. By how much the answers at temperature {own:g} do not say"
+    return Change(f"temperature {other:g}", None, f"{why}: run recommend with --temperature {other:g}.")
+
+
+def _asked_again(rec: Recommendation, subject: DraftReasons, under: Callable[[Settings], bool]) -> WhatIf | None:
+    """What a prediction said of this very setting under other settings."""
+    return next(
+        (one for one in rec.what_if if one.estimate.config == subject.best.config and under(one.settings)), None
+    )

@@ -44,7 +44,7 @@ def draft_reasons(rec: Recommendation, ground: Ground) -> tuple[DraftReasons, ..
 def _draft(rec: Recommendation, ground: Ground, draft: Model, suffix: str, best: Estimate) -> DraftReasons:
     traces = rec.traces.get(draft.content_hash, ())
     table = ground.prices.get(draft.content_hash)
-    lengths = _lengths(rec.estimates, best.config)
+    lengths = _lengths(_at_every_length(rec), best.config)
     own = agreement(traces) if traces else None
     curve, break_even = _acceptance(traces, best, table, ground)
     curve_s = rec.draft_curves.get(draft.content_hash)
@@ -67,6 +67,11 @@ def _draft(rec: Recommendation, ground: Ground, draft: Model, suffix: str, best:
         cost=cost_points(curve_s, "draft", ground) if curve_s else (),
         verdict="",
     )
+
+
+def _at_every_length(rec: Recommendation) -> list[Estimate]:
+    """What is ranked, and what a prediction says of lengths beside it."""
+    return [*rec.estimates, *(one.estimate for one in rec.what_if if one.settings == rec.settings)]
 
 
 def _lengths(estimates: Iterable[Estimate], best: Config) -> tuple[LengthPoint, ...]:

@@ -130,10 +130,10 @@ def _head(rec: Recommendation, explanation: Explanation) -> str:
 
 def _facts(rec: Recommendation, explanation: Explanation) -> list[tuple[str, str]]:
     host = rec.host
-    cores = f", {counted(host.cores_usable, 'core')}" if host.cores_usable else ""
+    probed = f", {counted(host.cores_usable, 'core')}, {size(host.ram_total_bytes)} RAM" if host.os else ""
     facts = [
         ("Target", f"{rec.target.label}, {size(rec.target.weights_bytes)}"),
-        ("Machine", f"{host.cpu}{cores}, {size(host.ram_total_bytes)} RAM"),
+        ("Machine", f"{host.cpu}{probed}"),
         ("Engine", f"{rec.build.engine} {rec.build.version}"),
     ]
     how = sampling(rec.settings.sampling)
@@ -219,7 +219,9 @@ def _token(token: ColouredToken) -> str:
 
 def _closing(rec: Recommendation, explanation: Explanation) -> str:
     said = "".join(f"<li>{_text(sentence)}</li>" for sentence in explanation.left_out)
-    missing = f'<section id="left-out"><h2>Not in this report</h2><ul>{said}</ul></section>\n' if said else ""
+    missing = (
+        f'<section id="left-out"><h2>Not in this report</h2><ul class="notes">{said}</ul></section>\n' if said else ""
+    )
     return (
         f"{missing}<footer>Recommendation of {_text(rec.created_at)}. Charts: Apache ECharts 6.1.0, Apache License 2.0."
         "</footer>"

@@ -5,10 +5,11 @@ Everything is printed as Text objects, never as markup: names come from files of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from advisor.explain.reasons import DraftReasons, Explanation, Step
+from advisor.explain.reasons import CategoryPoint, DraftReasons, Explanation, Step
 from advisor.printable import visible
 from advisor.report.explain_wording import (
     UPPER_BOUND,
@@ -36,7 +37,7 @@ _LONGEST_LABEL = 30
 _NARROW = 80  # below this the bars give way
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _POSITIONS_SHOWN = 8
-_QUANTS_SHOWN = 3  # of the pick's model, where a prediction knows them all
+_MODELS_SHOWN, _QUANTS_SHOWN, _REFUSED_SHOWN = 8, 3, 3  # of a prediction, which knows every published file
 _REJECTED_SHOWN = 12
 
 
@@ -99,13 +100,13 @@ def _print_models(page: _Page, drafts: Sequence[DraftReasons], subject: DraftRea
     for one in drafts:
         models.setdefault(one.draft.name, one)
     page.heading("Drafts", "the best quantization of each model")
-    _print_draft_table(page, list(models.values()))
+    _print_draft_table(page, list(models.values())[:_MODELS_SHOWN])
+    _print_rest(page, len(models) - _MODELS_SHOWN)
     quants = [one for one in drafts if one.draft.name == subject.draft.name]
     if len(quants) > 1:
         page.heading(f"Quantizations of {subject.draft.name}", "")
         _print_draft_table(page, quants[:_QUANTS_SHOWN])
-    if len(quants) > _QUANTS_SHOWN:
-        page.item(f"and {len(quants) - _QUANTS_SHOWN} more; the page lists all")
+        _print_rest(page, len(quants) - _QUANTS_SHOWN)
 
 
 def _print_draft_table(page: _Page, drafts: Sequence[DraftReasons]) -> None:
@@ -180,12 +181,14 @@ def _print_categories(page: _Page, subject: DraftReasons) -> None:
     page.heading("By category", "")
     top = max(1.0, *(point.speedup for point in subject.categories))
     page.bars(
-        [
-            (point.category, point.speedup / top, f"{point.speedup:.2f}x, {percent(point.acceptance_rate)} accepted")
-            for point in subject.categories
-        ],
+        [(point.category, point.speedup / top, _category_words(point)) for point in subject.categories],
         mark=1 / top,
     )
+
+
+def _category_words(point: CategoryPoint) -> str:
+    accepted = f", {percent(point.acceptance_rate)} accepted" if math.isfinite(point.acceptance_rate) else ""
+    return f"{point.speedup:.2f}x{accepted}"
 
 
 def _print_sureness(page: _Page, explanation: Explanation) -> None:
@@ -214,10 +217,15 @@ def _print_rejected(page: _Page, explanation: Explanation) -> None:
     if not explanation.rejected:
         return
     page.heading("Rejected", "")
-    for one in explanation.rejected[:_REJECTED_SHOWN]:
+    most = _REFUSED_SHOWN if explanation.evidence == "prior" else _REJECTED_SHOWN
+    for one in explanation.rejected[:most]:
         page.item(f"{one.draft} {one.quant}".strip() + f" ({one.reason}): {one.detail}")
-    if len(explanation.rejected) > _REJECTED_SHOWN:
-        page.item(f"and {len(explanation.rejected) - _REJECTED_SHOWN} more; the page lists all")
+    _print_rest(page, len(explanation.rejected) - most)
+
+
+def _print_rest(page: _Page, left: int) -> None:
+    if left > 0:
+        page.item(f"and {left} more; the page lists all (--html)")
 
 
 class _Page:

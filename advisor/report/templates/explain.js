@@ -46,7 +46,8 @@
   const oneLine = (text, width) => (widthOf(text) <= width ? text : `${text.slice(0, fitting(text, width - widthOf("…")))}…`);
   const twoLines = (text, width) => {
     if (widthOf(text) <= width) return text;
-    const most = fitting(text, width), space = text.lastIndexOf(" ", most), at = space > most / 2 ? space : most;
+    const most = fitting(text, width), pause = Math.max(...[" ", "-", "_", "/"].map((mark) => text.lastIndexOf(mark, most - 1)));
+    const at = pause >= most / 2 ? pause + 1 : most;
     return `${text.slice(0, at)}\n${oneLine(text.slice(at).trim(), width)}`;
   };
 
@@ -154,7 +155,7 @@
         legend: { show: false },
         grid: style.grid({ bottom: 56, top: 10 }),
         xAxis: { type: "category", data: chart.quants, axisTick: { show: false }, axisLine: { lineStyle: { color: style.line } },
-          axisLabel: { color: style.soft, interval: 0, rotate: cellWidth < 50 ? 60 : 0 } },
+          axisLabel: { color: style.soft, interval: 0, rotate: cellWidth < 50 ? 90 : 0 } },
         yAxis,
         visualMap: { seriesIndex: 0, min: -most, max: most, calculable: false, orient: "horizontal", left: "center", bottom: 0,
           textStyle: { color: style.soft }, text: [times(Math.exp(most)), times(Math.exp(-most))], inRange: { color: [loss, even, gain] } },
