@@ -1,6 +1,7 @@
 # make demo   the main job on real models that ship in a package
 # make test   every check and test
 # make check  the checks alone (format, lint, types, layers)
+# make screenshots   the pictures of the README, from the last recommendation (make demo makes one)
 
 PYTHON ?= python3
 ifeq ($(OS),Windows_NT)
@@ -10,7 +11,7 @@ BIN := .venv/bin
 endif
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check clean
+.PHONY: demo test check screenshots clean
 
 demo: .venv/installed
 	$(BIN)/advisor recommend --demo
@@ -23,6 +24,9 @@ check: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+screenshots: .venv/installed-test .venv/chromium
+	$(BIN)/python scripts/screenshots.py
 
 # llama-cpp-python is compiled here for this machine: 5 to 10 minutes the first time, from pip's cache afterwards.
 .venv/installed: pyproject.toml

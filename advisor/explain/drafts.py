@@ -153,5 +153,5 @@ def _why_not(rec: Recommendation, one: DraftReasons, first: DraftReasons, memory
     return (
         f"{1e3 * one.step.token_s:.1f} ms a token, not {1e3 * first.step.token_s:.1f}: "
         f"{abs(tokens):.2f} {'more' if tokens > 0 else 'fewer'} tokens a step, "
-        + (f"{abs(cost_ms)} ms {'longer' if cost_ms > 0 else 'shorter'} steps" if cost_ms else "steps as long")
+        + (f"{abs(cost_ms)} ms {'longer' if cost_ms > 0 else 'shorter'} steps" if cost_ms else "steps just as long")
     )

@@ -60,31 +60,34 @@ def count(value: int) -> Number:
 
 
 def rendered(section: Section) -> str:
-    shown = _table(section)
+    table = _table(section)
+    chart = ""
     if section.chart is not None:
         height = f' style="height: {AXES_REM + ROW_REM * section.rows_drawn:.1f}rem"' if section.rows_drawn else ""
-        place = (
+        chart = (
             f'<div class="chart" id="chart-{section.name}" role="img" aria-label="{text(section.title)}"{height}></div>'
         )
-        shown = f"{place}\n<details><summary>The numbers</summary>{shown}</details>"
-    lead = f'<p class="lead">{text(section.lead)}</p>' if section.lead else ""
+        table = f"<details><summary>The numbers</summary>{table}</details>"
+    lead = f'<p class="lead">{text(section.lead)}</p>\n' if section.lead else ""
     command = f"<pre>{text(section.command)}</pre>\n" if section.command else ""
     notes = "".join(f"<li>{text(sentence)}</li>" for sentence in section.notes)
     listed = f'<ul class="notes">{notes}</ul>\n' if notes else ""
     return (
-        f'<section id="{section.name}">\n<h2>{text(section.title)}</h2>\n{lead}\n{command}{shown}\n{listed}</section>'
+        f'<section id="{section.name}">\n<div class="opening">\n<h2>{text(section.title)}</h2>\n{lead}{chart}</div>\n'
+        f"{command}{table}\n{listed}</section>"
     )
 
 
 def _table(section: Section) -> str:
+    """Columns in which nothing is known are left out."""
     if not section.rows:
         return ""
-    numeric = [any(isinstance(row[i], Number) for row in section.rows) for i in range(len(section.headings))]
+    used = [i for i in range(len(section.headings)) if any(row[i] is not None for row in section.rows)]
+    numeric = {i for i in used if any(isinstance(row[i], Number) for row in section.rows)}
     head = "".join(
-        f'<th scope="col"{" class=n" if is_number else ""}>{text(name)}</th>'
-        for name, is_number in zip(section.headings, numeric, strict=True)
+        f'<th scope="col"{" class=n" if i in numeric else ""}>{text(section.headings[i])}</th>' for i in used
     )
-    rows = "\n".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in section.rows)
+    rows = "\n".join("<tr>" + "".join(_cell(row[i]) for i in used) + "</tr>" for row in section.rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
 
 

@@ -159,8 +159,8 @@ def test_no_two_labels_of_a_chart_overlap(open_page, make, width):
     page = open_page(make(), width=width).page
     boxes = page.evaluate(
         """() => [...document.querySelectorAll('.chart')].map(chart => [chart.id,
-        [...chart.querySelectorAll('svg text')].map(text => ({ said: text.textContent, box: text.getBoundingClientRect() }))
-        .map(({ said, box }) => [said, box.left, box.top, box.right, box.bottom])])"""
+        [...chart.querySelectorAll('svg text')].map(text => [text.textContent, text.getBoundingClientRect()])
+        .map(([said, box]) => [said, box.left, box.top, box.right, box.bottom])])"""
     )
     for chart, labels in boxes:
         for i, (said, left, top, right, bottom) in enumerate(labels):
