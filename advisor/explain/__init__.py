@@ -69,8 +69,8 @@ def why_formulas_differ(ground: Ground, subject: DraftReasons | None) -> str:
     ]
     if subject.best.config.p_min > 0 and subject.break_even.measured is not None:
         said.append(
-            f"Against that, p_min = {subject.best.config.p_min:g} stops unsure drafts early, so that the average step "
-            "is shorter than k; and the formula takes every position to be alike, which the answers are not."
+            f"And p_min = {subject.best.config.p_min:g} stops unsure drafts early, so that the average step "
+            "is shorter than k, while the formula takes every position to be alike, which the answers are not."
         )
     elif subject.break_even.measured is not None:
         said.append("And the formula takes every position to be alike, which the answers are not.")

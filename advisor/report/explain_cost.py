@@ -43,8 +43,8 @@ def _beyond(drawn: Iterable[tuple[DraftReasons, Step]], *, is_shortened: bool) -
     if not any(step.beyond_s is not None for _, step in drawn):
         return ""
     said = (
-        " Beyond the parts is what real runs took, or by what they taught should take, above the decodes as they were "
-        "timed: sampling, the loop, and what the timing did not see."
+        " Beyond the parts: what real runs took above the decodes as they were timed (sampling, the loop, what the "
+        "timing did not see); for a draft that was not run, what the runs of others taught."
     )
     return said + (" Where they took less, the parts are drawn shorter in proportion." if is_shortened else "")
 

@@ -174,12 +174,10 @@ def _margin(explanation: Explanation) -> str:
     if explanation.subject is None:
         return ""
     even = explanation.subject.break_even
-    said = [
-        too_unsure(explanation),
-        break_even(explanation.subject),
-        f"{break_even_path(even)} {explanation.why_formulas_differ}".strip(),
-    ]
-    return "".join(f"<p>{_text(sentence)}</p>\n" for sentence in said if sentence)
+    said = [too_unsure(explanation), break_even(explanation.subject)]
+    why = f"{break_even_path(even)} {explanation.why_formulas_differ}".strip()
+    stands = "".join(f"<p>{_text(sentence)}</p>\n" for sentence in said if sentence)
+    return stands + (f'<p class="lead">{_text(why)}</p>\n' if why else "")
 
 
 # --- answers and the end ----------------------------------------------------------------------------------------------

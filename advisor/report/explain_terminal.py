@@ -263,7 +263,7 @@ class _Page:
             grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
         for label, share, value in rows:
-            drawn = [self._text(self._bar(share, mark), "cyan")] if self._width >= _NARROW else []
+            drawn = [self._bar(share, mark)] if self._width >= _NARROW else []
             grid.add_row(self._text(f"  {label}"), *drawn, self._text(value))
         self._console.print(grid, width=self._width)
 
@@ -285,7 +285,7 @@ class _Page:
             table.add_row(*(self._text(cell) for cell in row))
         self._console.print(table, width=self._width)
 
-    def _bar(self, share: float, mark: float | None) -> str:
+    def _bar(self, share: float, mark: float | None) -> Text:
         width = _BAR_WIDTH if self._width >= MAX_COLUMNS else 24
         filled = max(0.0, min(1.0, share)) * width
         if self._plain:
@@ -294,9 +294,11 @@ class _Page:
             whole, part = divmod(round(filled * 8), 8)
             drawn = ("█" * whole + (_EIGHTHS[part] if part else "")).ljust(width)
         if mark is None:
-            return drawn
+            return self._text(drawn, "cyan")
         at = min(width - 1, int(mark * width))
-        return drawn[:at] + ("|" if self._plain else "│") + drawn[at + 1 :]
+        marked = self._text(drawn[:at] + ("|" if self._plain else "│") + drawn[at + 1 :], "cyan")
+        marked.stylize(self._style("default"), at, at + 1)
+        return marked
 
     def _grid(self, width: int, label: str, value: str, style: str, *, label_style: str = "bold") -> None:
         from rich.table import Table

@@ -31,7 +31,7 @@ def margin_points(one: DraftReasons) -> int | None:
 
 
 def signed(number: int) -> str:
-    return f"+{number}" if number >= 0 else f"−{-number}"
+    return f"+{number}" if number > 0 else f"−{-number}" if number else "0"
 
 
 def above_or_below(margin: int) -> str:

@@ -13,10 +13,10 @@
     dark: { drafting: "#d5d1f0", verifying: "#9188d0", "re-evaluating": "#5b4b9a", "beyond the parts": "#a0628a", "whole step": "#9188d0" },
   };
   const CATEGORIES = {
-    light: ["#8e3fa8", "#5b6f8f", "#a8577e", "#6f7d1f", "#4d8fa6", "#a3763a"],
-    dark: ["#cf93e0", "#a3b4cf", "#e0a0bf", "#bcc76f", "#8fcbe0", "#dcb37a"],
+    light: ["#8e3fa8", "#5b6f8f", "#a8577e", "#6f7d1f", "#4d8fa6", "#a3763a", "#2f7f6f"],
+    dark: ["#cf93e0", "#a3b4cf", "#e0a0bf", "#bcc76f", "#8fcbe0", "#dcb37a", "#7fd0bf"],
   };
-  const SYMBOLS = ["triangle", "rect", "diamond", "roundRect", "pin", "arrow"];
+  const SYMBOLS = ["triangle", "rect", "diamond", "circle"];
   const BASE_HEIGHT_PX = 352, LEGEND_ROW_PX = 22, PAPER_WIDTH_PX = 680;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const paper = window.matchMedia("print");
@@ -155,7 +155,7 @@
         legend: { show: false },
         grid: style.grid({ bottom: 56, top: 10 }),
         xAxis: { type: "category", data: chart.quants, axisTick: { show: false }, axisLine: { lineStyle: { color: style.line } },
-          axisLabel: { color: style.soft, interval: 0, rotate: cellWidth < 50 ? 90 : 0 } },
+          axisLabel: { color: style.soft, interval: 0, rotate: cellWidth < 50 ? 90 : 0, formatter: (name) => oneLine(name, cellWidth < 50 ? 60 : cellWidth - 6) } },
         yAxis,
         visualMap: { seriesIndex: 0, min: -most, max: most, calculable: false, orient: "horizontal", left: "center", bottom: 0,
           textStyle: { color: style.soft }, text: [times(Math.exp(most)), times(Math.exp(-most))], inRange: { color: [loss, even, gain] } },
@@ -243,18 +243,22 @@
     },
 
     categories(chart, style) {
+      const xAxis = roundAxis(0, Math.max(1.1, ...chart.points.map((point) => point.speedup)));
+      /* A label that the line of the target alone would strike goes into its bar. */
+      const isStruck = (speedup) => speedup < 1 && speedup + 0.1 * (isNarrow() ? 2 : 1) * xAxis.max > 1;
+      const inside = { position: "insideRight", color: readableOn(channels(style.draft(0))) };
       return {
         legend: { show: false },
         grid: style.grid({ bottom: 40, top: 12, right: 48 }),
         tooltip: { ...style.tooltip, trigger: "axis", axisPointer: { type: "shadow" }, formatter: ([{ data: { point } }]) => tip([point.category, times(point.speedup),
           point.acceptance_rate === null ? "" : `${percent(point.acceptance_rate)} of the drafted tokens accepted`,
           point.answers ? counted(point.answers, "answer") : ""]) },
-        xAxis: { type: "value", ...roundAxis(0, Math.max(1.1, ...chart.points.map((point) => point.speedup))), ...style.axis("speedup", { nameGap: 26 }) },
+        xAxis: { type: "value", ...xAxis, ...style.axis("speedup", { nameGap: 26 }) },
         yAxis: style.rows(chart.points.map((point) => point.category)),
         series: [{ type: "bar", name: "speedup", barMaxWidth: 22, color: style.draft(0),
           markLine: evenLine(style, { data: [{ xAxis: 1 }], label: { show: false }, z: 1 }),
-          label: { show: true, position: "right", color: style.ink, backgroundColor: css("--paper"), padding: [1, 3], formatter: ({ value }) => times(value) },
-          data: chart.points.map((point) => ({ value: point.speedup, point })) }],
+          label: { show: true, position: "right", color: style.ink, formatter: ({ value }) => times(value) },
+          data: chart.points.map((point) => ({ value: point.speedup, point, label: isStruck(point.speedup) ? inside : {} })) }],
       };
     },
 
