@@ -144,8 +144,8 @@ def _temperature_change(rec: Recommendation, subject: DraftReasons) -> Change:
     way = (
         "slower: what is sampled is harder to foresee" if other > own else "faster: the likeliest is easier to foresee"
     )
-    why = f"Usually {way}. By how much the answers at temperature {own:g} do not say"
-    return Change(f"temperature {other:g}", None, f"{why}: run recommend with --temperature {other:g}.")
+    said = f"Usually {way}. By how much this record does not say: run recommend with --temperature {other:g}."
+    return Change(f"temperature {other:g}", None, said)
 
 
 def _asked_again(rec: Recommendation, subject: DraftReasons, under: Callable[[Settings], bool]) -> WhatIf | None:
