@@ -2,6 +2,7 @@
 # make test   every check and test
 # make check  the checks alone (format, lint, types, layers)
 # make bench  the figures of docs/benchmarks.md, measured here (about an hour on 2 cores)
+# make screenshots   the pictures of the README, from the last recommendation (make demo makes one)
 
 PYTHON ?= python3
 ifeq ($(OS),Windows_NT)
@@ -11,7 +12,7 @@ BIN := .venv/bin
 endif
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench screenshots clean
 
 demo: .venv/installed
 	$(BIN)/advisor recommend --demo
@@ -27,6 +28,9 @@ check: .venv/installed-test
 
 bench: .venv/installed-test
 	$(BIN)/python -m benchmarks
+
+screenshots: .venv/installed-test .venv/chromium
+	$(BIN)/python scripts/screenshots.py
 
 # llama-cpp-python is compiled here for this machine: 5 to 10 minutes the first time, from pip's cache afterwards.
 .venv/installed: pyproject.toml

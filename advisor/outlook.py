@@ -7,7 +7,7 @@ evidence "prior". Neither llama_cpp nor optuna is imported on this path.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,7 @@ from advisor.types import (
     Recommendation,
     Rejected,
     Settings,
+    WhatIf,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -51,6 +52,8 @@ Floats = npt.NDArray[np.float64]
 GB, GIB = 10**9, 1 << 30
 KS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 P_MINS = (0.0, 0.5, 0.75, 0.9)
+MODELS_AT_EVERY_LENGTH = 3
+OTHER_TEMPERATURE = 0.8
 DEFAULT_CATEGORY, DEFAULT_QUANT = "code", "Q4_K_M"
 # Builds up to here compare the ids of BOS and EOS even where they are not added (llama.cpp pull request 22358).
 LAST_BUILD_WITH_STRICT_MARKERS = 8924
@@ -169,6 +172,7 @@ def foresee(asked: Outlook, catalog: Catalog, posterior: Posterior) -> Recommend
         trials=(),
         measurement=_notes(asked, machines, found, candidates, time.monotonic() - started),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        what_if=tuple(_what_ifs(asked, catalog, posterior, forecast, found.ranked, candidates)),
     )
 
 
@@ -332,6 +336,24 @@ class _Forecast:
             for candidate, guess, log_sd in zip(candidates, guesses, spreads, strict=True)
         ]
 
+    def lengths(self, candidate: Candidate, p_min: float) -> list[Estimate]:
+        """One candidate at every draft length."""
+        found = self._predict([candidate], self._ks(), p_min, with_sd=True)
+        speedup = _over_categories(1 / found.speedup, 1) ** -1 * self._slowdown(candidate)
+        rate, tokens, log_sd = (
+            _over_categories(values, 1) for values in (found.acceptance_rate, found.tokens_per_step, found.log_sd)
+        )
+        tps = self.baseline().tokens_per_second
+        return [
+            _estimate(
+                candidate,
+                _Guess(k, p_min, float(speedup[0, at]), float(rate[0, at]), float(tokens[0, at])),
+                float(log_sd[0, at]),
+                tps,
+            )
+            for at, k in enumerate(found.ks)
+        ]
+
     def _best_guesses(self, candidates: Sequence[Candidate]) -> list[_Guess]:
         best: list[_Guess | None] = [None] * len(candidates)
         ks = self._ks()
@@ -423,6 +445,53 @@ def _estimate(candidate: Candidate, guess: _Guess, log_sd: float, baseline_tps: 
         evidence="prior",
         analytic_speedup=guess.speedup,
     )
+
+
+# -- what else it says ----------------------------------------------------------------------------------------------
+
+
+def _what_ifs(
+    asked: Outlook,
+    catalog: Catalog,
+    posterior: Posterior,
+    forecast: _Forecast,
+    ranked: Sequence[Estimate],
+    candidates: Sequence[Candidate],
+) -> Iterator[WhatIf]:
+    """The best draft of each of the best models at every draft length; the very best one under other settings."""
+    by_draft = {one.draft.content_hash: one for one in candidates}
+    best_of_models: dict[str, Estimate] = {}
+    for estimate in ranked:
+        best_of_models.setdefault(by_draft[estimate.config.draft].draft.name, estimate)
+    for estimate in list(best_of_models.values())[:MODELS_AT_EVERY_LENGTH]:
+        for other in forecast.lengths(by_draft[estimate.config.draft], estimate.config.p_min):
+            if other.config != estimate.config:
+                yield WhatIf(asked.settings, other)
+    if ranked:
+        best, settings = ranked[0], asked.settings
+        heat = 0.0 if settings.sampling.temperature == OTHER_TEMPERATURE else OTHER_TEMPERATURE
+        for changed in (
+            replace(settings, sampling=replace(settings.sampling, temperature=heat)),
+            replace(settings, context=settings.context // 2),
+        ):
+            again = replace(asked, settings=changed, k=best.config.k, p_min=best.config.p_min)
+            yield from _asked_again(again, by_draft[best.config.draft].draft, catalog, posterior)
+
+
+def _asked_again(asked: Outlook, draft: Model, catalog: Catalog, posterior: Posterior) -> Iterator[WhatIf]:
+    """One draft under the settings of ``asked``; nothing where it does not fit under them."""
+    alone = fits_alone(asked.target, asked.host, asked.settings.context)
+    candidate = judge(
+        asked.target,
+        draft,
+        asked.host,
+        asked.settings.context,
+        k_max=asked.k or asked.settings.k_max,
+        difference_of=lambda target, draft: None,
+    )
+    if isinstance(candidate, Candidate):
+        forecast = _Forecast(asked, catalog, posterior, _Machines(asked, catalog), alone)
+        yield from (WhatIf(asked.settings, estimate) for estimate in forecast.estimates([candidate]))
 
 
 def _notes(

@@ -29,11 +29,11 @@ def answer(estimates: Sequence[Estimate], candidates: Sequence[Candidate]) -> An
     runner_up = next((other for other in ranked if other.config.draft != best.config.draft), None)
     label = by_draft[best.config.draft].draft.label
     interval = f"{best.speedup:.2f}x (80 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f})"
+    setting = f"k = {best.config.k}" + (f", p_min = {best.config.p_min:g}" if best.config.p_min else "")
     if best.speedup_low <= 1.0:
-        sentence = f"Do not speculate: the best pairing, {label} at k = {best.config.k}, should give {interval}."
+        sentence = f"Do not speculate: the best pairing, {label} at {setting}, should give {interval}."
         return Answer("do-not-speculate", sentence, ranked, None, None)
-    p_min = f", p_min = {best.config.p_min:g}" if best.config.p_min else ""
-    sentence = f"Speculate with {label}, k = {best.config.k}{p_min}: {interval}, {_evidence(best)}."
+    sentence = f"Speculate with {label}, {setting}: {interval}, {_evidence(best)}."
     return Answer("speculate", sentence, ranked, best, runner_up)
 
 

@@ -10,6 +10,7 @@
     Config                    one thing that can be deployed: draft, k, p_min, n_min
     Trial                     a measured speculative run of a Config beside its own baseline
     Estimate                  what is expected of a Config, its interval and its evidence
+    WhatIf                    an Estimate under other settings
     Recommendation            the answer, whole: everything explain and export need
 
 This module knows nothing about files, engines or statistics.
@@ -411,10 +412,19 @@ class AnswerText:
 
 
 @dataclass(frozen=True)
+class WhatIf:
+    """What a prediction says when it is asked again: its best draft under other settings, or its best drafts at other
+    draft lengths under the same settings."""
+
+    settings: Settings
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """The answer. ``estimates`` are ranked best first. ``best`` is None when the verdict is no; ``runner_up`` is the
     best estimate of another draft. Traces and curves are keyed by the draft's content hash. ``answers`` are in the
-    order of the traces of every draft."""
+    order of the traces of every draft; ``what_if`` answers beside the ranking, where it was as cheap to ask."""
 
     host: Host
     build: Build
@@ -438,6 +448,7 @@ class Recommendation:
     created_at: str
     schema: str = RECOMMENDATION_SCHEMA
     answers: tuple[AnswerText, ...] = ()
+    what_if: tuple[WhatIf, ...] = ()
 
     def draft_of(self, config: Config) -> Model:
         """The draft model of a config. KeyError when the config belongs to another recommendation."""

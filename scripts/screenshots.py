@@ -1,6 +1,7 @@
 """Make the screenshots of the README from a saved recommendation.
 
-    python scripts/screenshots.py [RECOMMENDATION.json]      without a file: the last recommendation
+    make screenshots                                         from the last recommendation; make demo makes one
+    python scripts/screenshots.py RECOMMENDATION.json
 
 Writes docs/images/explain-page.png and docs/images/explain-terminal.png.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -23,8 +25,9 @@ from advisor.store import load_last
 from advisor.testing.chromium import launch
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-WIDTH, HEIGHT = 1000, 1500
-TERMINAL_LINES = 46
+WIDTH, HEIGHT, MARGIN_PX = 1000, 1500, 16
+LAST_SECTION = "lengths"
+CUT_BEFORE = "By position"  # the rest of the terminal's report goes on in the same way
 
 
 def main() -> None:
@@ -42,7 +45,14 @@ def main() -> None:
         report.write_text(explain_page.page(rec, explanation), encoding="utf-8")
         page.goto(report.as_uri())
         page.wait_for_function("document.documentElement.dataset.drawn !== undefined")
-        page.screenshot(path=IMAGES / "explain-page.png")
+        last = page.locator(f"#{LAST_SECTION}").bounding_box()
+        assert last is not None
+        height = last["y"] + last["height"] + MARGIN_PX
+        page.screenshot(
+            path=IMAGES / "explain-page.png",
+            full_page=True,
+            clip={"x": 0, "y": 0, "width": WIDTH, "height": height},
+        )
         save_terminal(explanation, terminal)
         frame = Path(folder) / "terminal.html"
         frame.write_text(f'<img src="{terminal.name}" width="{WIDTH - 20}">', encoding="utf-8")
@@ -55,9 +65,9 @@ def save_terminal(explanation: Explanation, image: Path) -> None:
     """The top of the report, in colour, as SVG. It asks the network for its font and does without."""
     whole = io.StringIO()
     explain_terminal.render(explanation, console=_console(whole))
-    top = whole.getvalue().splitlines()[:TERMINAL_LINES]
+    top = list(takewhile(lambda line: CUT_BEFORE not in line, whole.getvalue().splitlines()))
     recorder = _console(io.StringIO(), record=True)
-    recorder.print(Text.from_ansi("\n".join(top)))
+    recorder.print(Text.from_ansi("\n".join(top).rstrip()))
     recorder.save_svg(str(image), title="advisor explain")
 
 

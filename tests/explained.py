@@ -1,8 +1,10 @@
 """Recommendations to explain, measured on the simulated engine, whose truth is known.
 
 simulated()         two models in two quantizations each, one rejected file, texts of the answers
+corrected(slower)   the same, with real runs that are not the sum of their parts
 pair(match)         one draft that agrees with probability ``match`` at every position
-prior_only()        the drafts of simulated() with nothing measured
+foreseen(...)       a prediction for a named model and machine
+sweep()             the drafts of simulated(), every setting timed as a whole
 true_speedup(...)   what a config really gives in a world, over prompts that no recommendation has seen
 """
 
@@ -11,11 +13,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
+from advisor import outlook
+from advisor.catalog.load import load
+from advisor.catalog.names import host_named
 from advisor.cost.step_law import CURRENT
 from advisor.engines.base import LoadOptions, RolloutOptions
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.predict.predictor import Predictor
+from advisor.predict.prior import shipped
 from advisor.recommend import answer
 from advisor.types import (
     AnswerText,
@@ -23,6 +30,7 @@ from advisor.types import (
     Build,
     Config,
     CostCurve,
+    Estimate,
     Message,
     Model,
     Recommendation,
@@ -66,6 +74,12 @@ def simulated() -> Recommendation:
 
 
 @functools.cache
+def corrected(slower: float) -> Recommendation:
+    """As simulated(), with real runs that are slower than their parts, or faster."""
+    return measure(WORLD, DRAFTS, prompts=9, trials=(Config(LARGE_Q4.content_hash, 5),), slower=slower)
+
+
+@functools.cache
 def pair(match: float, prompts: int = 12) -> Recommendation:
     return measure(pair_world(match), (SMALL_Q8,), prompts=prompts)
 
@@ -75,28 +89,58 @@ def pair_world(match: float) -> World:
     return World(target_s=TARGET_S, drafts=drafts, answer_length=MAX_TOKENS)
 
 
-def prior_only() -> Recommendation:
-    """What is known before a file is there: estimates, no answers, no curves, no runs."""
-    rec = simulated()
-    estimates = tuple(dataclasses.replace(estimate, evidence="prior") for estimate in rec.estimates)
-    found = answer(estimates, rec.candidates)
+@functools.cache
+def foreseen(target: str = "qwen2.5-72b-q8", host: str = "m4-max-128gb", **asked: Any) -> Recommendation:
+    """What is known before a file is there."""
+    catalog = load()
+    model, entry = outlook.named_target(target, catalog, lambda note: None)
+    host_entry, memory_gib = host_named(host, catalog)
+    machine = outlook.named_host(host_entry, memory_gib)
+    build = Build("llama-server", "current")
+    question = outlook.Outlook(model, entry, machine, host_entry, build, Settings(), **asked)
+    return outlook.foresee(question, catalog, shipped())
+
+
+@functools.cache
+def sweep() -> Recommendation:
+    """Twelve settings timed as wholes, each beside its baseline."""
+    grid = tuple(Config(draft.content_hash, k) for draft in DRAFTS for k in (2, 4, 8))
+    rec = measure(WORLD, DRAFTS, prompts=4, trials=grid)
+    found = answer([_as_timed(trial) for trial in rec.trials], rec.candidates)
     return dataclasses.replace(
         rec,
         estimates=found.ranked,
+        verdict=found.verdict,
+        sentence=found.sentence,
         best=found.best,
         runner_up=found.runner_up,
-        sentence=found.sentence,
-        baseline=dataclasses.replace(rec.baseline, evidence="prior"),
         traces={},
-        target_curve=CostCurve(0, (rec.baseline.token_s,), {}),
+        target_curve=CostCurve(0, (TOKEN_S,), {}),
         draft_curves={},
-        trials=(),
         answers=(),
     )
 
 
-def measure(world: World, drafts: Sequence[Model], *, prompts: int, trials: Sequence[Config] = ()) -> Recommendation:
-    """Answers, replays, curves and real runs of the simulated engine, and the recommendation they give."""
+def _as_timed(trial: Trial) -> Estimate:
+    steps, tokens = sum(run.steps for run in trial.runs), sum(run.tokens - 1 for run in trial.runs)
+    plain_s, own_s = (sum(run.decode_s for run in runs) for runs in (trial.baselines, trial.runs))
+    rate = sum(run.accepted for run in trial.runs) / sum(run.drafted for run in trial.runs)
+    speedup = plain_s / own_s
+    by_category = {
+        CATEGORIES[prompt % len(CATEGORIES)]: plain.decode_s / run.decode_s
+        for prompt, run, plain in zip(trial.prompts, trial.runs, trial.baselines, strict=True)
+    }
+    return Estimate(
+        trial.config, rate, tokens / steps, speedup, speedup * 0.97, speedup * 1.03, speedup / TOKEN_S, "measured",
+        speedup, speedup_by_category=by_category,
+    )  # fmt: skip
+
+
+def measure(
+    world: World, drafts: Sequence[Model], *, prompts: int, trials: Sequence[Config] = (), slower: float = 1.0
+) -> Recommendation:
+    """Answers, replays, curves and real runs of the simulated engine, and the recommendation they give. Speculative
+    runs take ``slower`` times what their decodes do: in the engine itself they are the sum of their parts."""
     engine = SimulatedEngine(world)
     transcripts = [_transcript(engine, number) for number in range(prompts)]
     rollout = RolloutOptions(p_min=0.4, length=K_MAX, chains=8)
@@ -106,7 +150,7 @@ def measure(world: World, drafts: Sequence[Model], *, prompts: int, trials: Sequ
         engine.open("draft", draft, LoadOptions(4096, 1))
         traces[draft.content_hash] = tuple(engine.score(transcript, rollout) for transcript in transcripts)
         curves[draft.content_hash] = _curve(engine, "draft")
-    runs = tuple(_trial(engine, config, drafts, transcripts) for config in trials)
+    runs = tuple(_slowed(_trial(engine, config, drafts, transcripts), slower) for config in trials)
     predictor = Predictor(traces, target_curve, curves, CURRENT, k_max=K_MAX, max_tokens=MAX_TOKENS)
     candidates = tuple(make_candidate(draft, TARGET) for draft in drafts)
     found = answer(predictor.estimates(runs, 1 / TOKEN_S), candidates)
@@ -154,6 +198,11 @@ def _curve(engine: SimulatedEngine, role) -> CostCurve:
         [("target", 1), *((role, b) for b in points)], (), 64, Sampling(), rounds=3, budget_s=1
     )
     return CostCurve(64, tuple(r[0] for r in rounds), {b: tuple(r[b] for r in rounds) for b in points})
+
+
+def _slowed(trial: Trial, slower: float) -> Trial:
+    runs = tuple(dataclasses.replace(run, decode_s=run.decode_s * slower) for run in trial.runs)
+    return dataclasses.replace(trial, runs=runs)
 
 
 def _trial(

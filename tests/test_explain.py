@@ -17,8 +17,9 @@ from advisor.explain import explain
 from advisor.explain.answers import coloured_answers
 from advisor.explain.break_even import independent_break_even
 from advisor.explain.ground import Ground
-from advisor.types import AnswerText, Config, Recommendation, Trace
-from tests.builders import make_model, make_recommendation, make_trace
+from advisor.report.explain_wording import too_unsure
+from advisor.types import AnswerText, Config, CostCurve, Recommendation, Trace
+from tests.builders import MIB, make_candidate, make_estimate, make_model, make_recommendation, make_trace
 from tests.explained import (
     CATEGORIES,
     LARGE_Q4,
@@ -28,10 +29,12 @@ from tests.explained import (
     TARGET_S,
     TOKEN_S,
     WORLD,
+    corrected,
+    foreseen,
     pair,
     pair_world,
-    prior_only,
     simulated,
+    sweep,
     true_speedup,
 )
 
@@ -87,11 +90,28 @@ def test_where_agreement_is_independent_the_measured_break_even_is_the_fully_pri
     assert even.acceptance_rate == pytest.approx(expected_rate, abs=0.02)
 
 
-def test_the_parts_of_a_step_add_up_to_the_speedup():
-    for one in explain(simulated()).drafts:
-        parts_s = one.step.drafting_s + one.step.verifying_s + one.step.reevaluating_s
-        assert one.step.plain_s / parts_s == pytest.approx(one.best.analytic_speedup)
+@pytest.mark.parametrize("make", [simulated, lambda: corrected(1.1), lambda: corrected(0.9), lambda: pair(0.65)])
+def test_the_time_of_a_step_is_the_speedup_and_its_parts_the_analytic_one(make):
+    for one in explain(make()).drafts:
+        assert one.step.plain_s / one.step.parts.total_s == pytest.approx(one.best.analytic_speedup)
+        assert one.step.plain_s / one.step.total_s == pytest.approx(one.best.speedup)
         assert one.step.plain_s == pytest.approx(one.step.tokens * TOKEN_S)
+
+
+@pytest.mark.parametrize("slower", [1.1, 0.9])
+def test_what_real_runs_taught_is_beyond_the_parts_of_every_draft(slower):
+    for one in explain(corrected(slower)).drafts:
+        assert one.step.parts.total_s + one.step.beyond_s == pytest.approx(one.step.total_s)
+        assert (one.step.beyond_s > 0) == (slower > 1)
+    assert explain(simulated()).subject.step.beyond_s == 0
+    assert explain(pair(0.65)).subject.step.beyond_s is None
+
+
+def test_a_draft_that_lost_has_the_dearer_tokens():
+    first, *others = explain(corrected(1.1)).drafts
+    for one in others:
+        if "ms a token" in one.verdict:
+            assert one.step.token_s > first.step.token_s
 
 
 def test_the_parts_of_a_step_are_the_true_prices():
@@ -99,23 +119,9 @@ def test_the_parts_of_a_step_are_the_true_prices():
     step = explain(
         with_best(pair(0.0), 4, 0.0)
     ).subject.step  # nothing is accepted: every step is the same but the last
-    assert config.k * 0.008 == pytest.approx(step.drafting_s, rel=0.03)
-    assert TARGET_S[4] == pytest.approx(step.verifying_s, rel=0.03)
-    assert pytest.approx(step.reevaluating_s, rel=0.03) == 0.008 + 4 * 0.0006
-
-
-def test_what_a_real_run_takes_beyond_its_parts_is_the_rest():
-    """In the simulated engine a real run is the sum of its parts, so a slower run is all rest."""
-    rec = simulated()
-    trial = rec.trials[0]
-    slower = dataclasses.replace(
-        trial, runs=tuple(dataclasses.replace(run, decode_s=run.decode_s + run.steps * 0.02) for run in trial.runs)
-    )
-    best = next(e for e in rec.estimates if e.config == trial.config)
-    honest = explain(dataclasses.replace(rec, best=best)).subject.step
-    burdened = explain(dataclasses.replace(rec, best=best, trials=(slower,))).subject.step
-    assert burdened.rest_s - honest.rest_s == pytest.approx(0.02)
-    assert explain(pair(0.65)).subject.step.rest_s is None
+    assert config.k * 0.008 == pytest.approx(step.parts.drafting_s, rel=0.03)
+    assert TARGET_S[4] == pytest.approx(step.parts.verifying_s, rel=0.03)
+    assert pytest.approx(step.parts.reevaluating_s, rel=0.03) == 0.008 + 4 * 0.0006
 
 
 def test_survival_and_hazard_by_position_follow_the_agreement():
@@ -155,8 +161,99 @@ def test_neighbours_in_size_and_quantization_come_from_the_other_candidates():
     }
     assert changes["one quantization up"].speedup == pytest.approx(of[LARGE_Q8.content_hash], rel=0.02)
     assert "Small-0.5B Q4_0" in changes["a draft one size smaller"].sentence
-    assert "one quantization down" not in changes
-    assert "a draft one size larger" not in changes
+    for missing in ("one quantization down", "a draft one size larger"):
+        assert changes[missing].speedup is None
+        assert "None is among the drafts" in changes[missing].sentence
+
+
+def test_the_neighbour_in_size_is_another_model_of_the_same_line():
+    """Files of one model differ in parameters, since some store the output matrix apart."""
+    own, apart, coder, general = (
+        make_model(name, quant, parameters=parameters, weights_bytes=size)
+        for name, quant, parameters, size in (
+            ("Kin-1.5B-Instruct", "Q4_0", 1_500, 900),
+            ("Kin-1.5B-Instruct", "Q8_0", 1_700, 1500),
+            ("Kin-Coder-0.5B-Instruct", "Q4_0", 600, 320),
+            ("Kin-0.5B-Instruct", "Q4_0", 500, 310),
+        )
+    )
+    estimates = tuple(make_estimate(draft, 1.5 - 0.1 * i) for i, draft in enumerate((own, apart, coder, general)))
+    rec = make_recommendation(
+        candidates=tuple(make_candidate(draft) for draft in (own, apart, coder, general)),
+        estimates=estimates, best=estimates[0], traces={}, draft_curves={}, trials=(),
+    )  # fmt: skip
+    changes = {change.what: change for change in explain(rec).changes}
+    assert changes["a draft one size smaller"].sentence.startswith("Kin-0.5B-Instruct Q4_0")
+    assert changes["a draft one size larger"].speedup is None
+    assert changes["one quantization up"].sentence.startswith("Kin-1.5B-Instruct Q8_0")
+
+
+@pytest.mark.parametrize(("of_parameters", "said"), [(1.0, "needs more memory"), (0.0, "was not run")])
+def test_a_draft_that_lost_a_tie_lost_it_for_memory_or_for_want_of_a_run(of_parameters, said):
+    light, heavy = make_model("A", "Q8_0", weights_bytes=1000), make_model("B", "Q8_0", weights_bytes=1000)
+    heavy = dataclasses.replace(heavy, weights_bytes=1000 + int(500 * of_parameters))
+    first, second = make_estimate(light, 1.5, evidence="measured"), make_estimate(heavy, 1.505)
+    rec = make_recommendation(
+        candidates=(make_candidate(light), make_candidate(heavy)), estimates=(first, second), best=first, traces={},
+        draft_curves={}, trials=(),
+    )  # fmt: skip
+    assert said in explain(rec).drafts[1].verdict
+    assert "interval" not in explain(rec).drafts[1].verdict
+
+
+def test_a_middle_above_one_is_too_unsure_where_the_lower_end_is_not():
+    draft = make_model("A", "Q8_0")
+    unsure = make_estimate(draft, 1.1, speedup_low=0.9, speedup_high=1.34)
+    rec = make_recommendation(
+        "do-not-speculate", candidates=(make_candidate(draft),), estimates=(unsure,), traces={}, draft_curves={},
+        trials=(),
+    )  # fmt: skip
+    assert "the lower end of its interval, 0.90x, is not" in too_unsure(explain(rec))
+    assert too_unsure(explain(simulated())) == ""
+
+
+def test_five_points_pay_by_the_rule_of_the_verdict():
+    """With the verdict no, nothing pays still; what would pay clears 1 with its lower end."""
+    changes = [change for change in explain(pair(0.05)).changes if "agreement" in change.what]
+    assert changes
+    assert not any("still" in change.sentence or "no longer" in change.sentence for change in changes)
+
+
+def test_what_to_know_before_trusting_the_numbers_is_said():
+    rec = simulated()
+    curves = {
+        draft: CostCurve(curve.depth, curve.anchor_s[:1], {b: values[:1] for b, values in curve.rounds_s.items()})
+        for draft, curve in rec.draft_curves.items()
+    }
+    measurement = dataclasses.replace(
+        rec.measurement, anchor_drift=0.4, repack_off=True, stop_reason="the budget is spent", notes=("A note.",)
+    )
+    host = dataclasses.replace(rec.host, notes=("The host was only named.",))
+    said = " ".join(explain(dataclasses.replace(rec, measurement=measurement, host=host, draft_curves=curves)).caveats)
+    for words in ("drifted by 40 %", "Q4_0 (1)", "the budget is spent", "--no-repack", "A note.", "only named"):
+        assert words in said
+    assert "drifted" not in " ".join(explain(rec).caveats)
+
+
+def test_real_runs_over_all_categories_are_told_where_one_category_is_explained():
+    assert any("over all categories" in sentence for sentence in explain(simulated(), "chat").caveats)
+    assert not any("No real run" in sentence for sentence in explain(simulated(), "chat").caveats)
+    assert any("No real run" in sentence for sentence in explain(pair(0.65)).caveats)
+    assert explain(simulated(), "chat").answered == 3
+
+
+def test_two_files_of_one_name_and_quantization_are_told_apart():
+    one, other = (make_model("A", "Q8_0", path=f"/{name}.gguf", weights_bytes=300 * MIB) for name in "ab")
+    larger = make_model("A", "Q8_0", path="/c.gguf", weights_bytes=400 * MIB)
+    models = (one, other, larger, make_model("B", "Q8_0"))
+    rec = make_recommendation(
+        candidates=tuple(make_candidate(model) for model in models), traces={}, draft_curves={}, trials=(),
+        estimates=tuple(make_estimate(model) for model in models), best=None,
+    )  # fmt: skip
+    labels = [reasons.label for reasons in explain(rec).drafts]
+    assert labels == [
+        f"A Q8_0 ({one.content_hash[:6]})", f"A Q8_0 ({other.content_hash[:6]})", "A Q8_0 (400 MiB)", "B Q8_0"
+    ]  # fmt: skip
 
 
 def test_what_the_record_cannot_say_is_said_without_a_number():
@@ -230,10 +327,9 @@ def test_an_unknown_category_is_refused_with_the_known_ones():
 
 
 def test_without_measurements_only_what_the_estimates_hold_is_explained():
-    explanation = explain(prior_only())
+    explanation = explain(foreseen())
     subject = explanation.subject
     assert explanation.evidence == "prior"
-    assert len(subject.lengths) > 1
     assert (subject.curve, subject.step, subject.positions, subject.cost, subject.break_even) == (
         (),
         None,
@@ -242,26 +338,68 @@ def test_without_measurements_only_what_the_estimates_hold_is_explained():
         None,
     )
     assert (explanation.answers, explanation.target_cost, explanation.jumps) == ((), (), ())
-    assert any("No cost curves" in sentence for sentence in explanation.left_out)
-    assert any("No replayed answers" in sentence for sentence in explanation.left_out)
+    assert any("Nothing was timed" in sentence for sentence in explanation.left_out)
+    assert any("No answers were replayed" in sentence for sentence in explanation.left_out)
     assert "Nothing was measured here" in explanation.sureness.advice
+    assert not explanation.is_upper_bound
 
 
-def test_the_only_category_of_a_prediction_is_the_prediction():
-    rec = prior_only()
-    bare = tuple(dataclasses.replace(one, speedup_by_category={}) for one in rec.estimates)
-    rec = dataclasses.replace(rec, estimates=bare, categories=("code",))
-    assert explain(rec, "code").subject.best.config == explain(rec).subject.best.config
+def test_a_prediction_tells_of_other_lengths_another_temperature_and_half_the_context():
+    explanation = explain(foreseen())
+    lengths = {point.k: point.speedup for point in explanation.subject.lengths}
+    assert len(lengths) > 5
+    assert max(lengths, key=lengths.__getitem__) == explanation.subject.best.config.k
+    changes = {change.what: change for change in explanation.changes}
+    assert changes["temperature 0.8"].speedup < explanation.subject.best.speedup
+    assert changes["half the context (2048 tokens)"].speedup == pytest.approx(explanation.subject.best.speedup)
+
+
+def test_a_prediction_of_a_hybrid_target_is_told_to_be_an_upper_bound():
+    explanation = explain(foreseen("qwen3.5-27b-q8"))
+    assert explanation.is_upper_bound
+    assert "cannot measure such a target" in explanation.sureness.advice
+    assert explanation.sureness.command == ()
+
+
+def test_a_prediction_is_for_its_categories_together():
+    rec = foreseen(categories=("code", "chat"))
     with pytest.raises(OptionError, match="together"):
-        explain(dataclasses.replace(rec, categories=("code", "chat")), "chat")
+        explain(rec, "chat")
+    assert explain(foreseen(), "code").subject.best == explain(foreseen()).subject.best
 
 
-def test_one_category_of_a_prior_takes_its_own_figure():
-    rec = prior_only()
-    explanation = explain(rec, "code")
-    config = explanation.subject.best.config
+def test_a_sweep_is_explained_from_its_whole_runs():
+    rec = sweep()
+    explanation = explain(rec)
+    subject = explanation.subject
+    for one in explanation.drafts:
+        assert one.step.plain_s / one.step.total_s == pytest.approx(one.best.speedup)
+        assert (one.step.parts, one.step.beyond_s, one.break_even) == (None, None, None)
+    trial = next(one for one in rec.trials if one.config == subject.best.config)
+    steps = sum(run.steps for run in trial.runs)
+    assert [point.survival for point in subject.positions] == [
+        pytest.approx(sum(run.accepted_per_position[i] for run in trial.runs) / steps)
+        for i in range(subject.best.config.k)
+    ]
+    assert subject.positions_in == "runs"
+    assert explanation.sureness.lead_chance > 0.9
+    said = " ".join(explanation.left_out)
+    assert "timed as wholes" in said
+    assert "Nothing was timed" not in said
+
+
+def test_one_category_of_a_sweep_takes_its_own_figure():
+    rec = sweep()
+    config = explain(rec, "code").subject.best.config
     original = next(e for e in rec.estimates if e.config == config)
-    assert explanation.subject.best.speedup == pytest.approx(original.speedup_by_category["code"])
+    assert explain(rec, "code").subject.best.speedup == pytest.approx(original.speedup_by_category["code"])
+
+
+def test_where_nothing_could_be_estimated_or_rejected_it_says_so():
+    rec = dataclasses.replace(foreseen(), estimates=(), candidates=(), rejected=(), best=None, what_if=())
+    assert explain(rec).left_out == (
+        "No pairing could be estimated: no smaller model with the target's tokens is known.",
+    )
 
 
 def test_with_the_verdict_no_the_nearest_pairing_is_explained():

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from advisor.commands_explain import register
 from advisor.report import json_document
 from advisor.store import save_last
+from advisor.types import to_json
 from tests.explained import simulated
 
 app = typer.Typer()
@@ -35,6 +36,18 @@ def test_a_saved_file_is_explained(saved):
     result = run(str(saved))
     assert result.exit_code == 0
     assert " ".join(simulated().sentence.split()) in " ".join(result.stdout.split()).replace("Verdict ", "")
+
+
+def test_a_bare_record_is_explained_too(tmp_path):
+    path = tmp_path / "last.json"
+    path.write_bytes(to_json(simulated()))
+    assert run(str(path)).stdout == run_saved(tmp_path).stdout
+
+
+def run_saved(folder: Path):
+    path = folder / "document.json"
+    path.write_text(json_document.dumps(json_document.document(simulated(), command=[])), encoding="utf-8")
+    return run(str(path))
 
 
 @pytest.mark.parametrize("option", [(), ("--last",)])

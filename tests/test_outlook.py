@@ -22,7 +22,7 @@ from advisor.export.llama_server import command
 from advisor.outlook import Outlook
 from advisor.predict.prior import shipped
 from advisor.recommend import TIE
-from advisor.types import Build, Recommendation, Settings
+from advisor.types import Build, Estimate, Recommendation, Settings
 
 SCHEMA = Path(__file__).parent.parent / "advisor" / "schema" / "recommendation.schema.json"
 QUICK = {"k": 16, "p_min": 0.75}  # one setting is priced, not all
@@ -56,6 +56,10 @@ def foreseen(
 
 def by_draft(rec: Recommendation) -> dict[str, float]:
     return {rec.draft_of(one.config).label: one.speedup for one in rec.estimates}
+
+
+def figures(one: Estimate) -> list[float]:
+    return [one.speedup, one.speedup_low, one.speedup_high, one.acceptance_rate, one.tokens_per_step]
 
 
 def width(rec: Recommendation) -> float:
@@ -161,6 +165,51 @@ def test_a_baseline_anchors_tokens_per_second() -> None:
     rec = foreseen(baseline_tps=8.0, **QUICK)
     assert rec.baseline.tokens_per_second == pytest.approx(8.0)
     assert all(one.tokens_per_second == pytest.approx(8.0 * one.speedup) for one in rec.estimates)
+
+
+# -- what else it says -----------------------------------------------------------------------------------------------
+
+
+def test_every_file_has_one_row_and_the_best_models_other_lengths_beside_it() -> None:
+    rec = foreseen()
+    assert len({one.config.draft for one in rec.estimates}) == len(rec.estimates)
+    beside = [one.estimate for one in rec.what_if if one.settings == rec.settings]
+    names = {rec.draft_of(one.config).name for one in beside}
+    assert len(names) == outlook.MODELS_AT_EVERY_LENGTH
+    best = rec.estimates[0]
+    own = [one for one in beside if one.config.draft == best.config.draft]
+    assert len({one.config.k for one in own}) == len(own) > 5
+    assert {one.config.p_min for one in own} == {best.config.p_min}
+    assert best.config.k not in {one.config.k for one in own}
+    assert all(one.speedup <= best.speedup * (1 + 1e-9) for one in own)
+
+
+def test_a_length_asked_for_alone_is_what_it_is_beside_the_others() -> None:
+    rec = foreseen()
+    beside = next(one.estimate for one in rec.what_if if one.estimate.config.k == 4)
+    alone = foreseen(k=4, p_min=beside.config.p_min)
+    same = next(one for one in alone.estimates if one.config == beside.config)
+    assert figures(beside) == pytest.approx(figures(same))
+
+
+def test_a_pinned_length_has_no_other_beside_it() -> None:
+    assert not [one for one in foreseen(**QUICK).what_if if one.settings == Settings()]
+
+
+def test_another_temperature_is_what_asking_for_it_gives() -> None:
+    rec = foreseen(**QUICK)
+    warm = next(one for one in rec.what_if if one.settings.sampling.temperature > 0)
+    asked = foreseen(settings=warm.settings, **QUICK)
+    same = next(one for one in asked.estimates if one.config == warm.estimate.config)
+    assert figures(warm.estimate) == pytest.approx(figures(same))
+
+
+def test_half_the_context_puts_more_of_a_large_target_on_the_card() -> None:
+    settings = Settings(context=32768)
+    rec = foreseen("llama-3.3-70b-q4_k_m", "rtx-4090", settings=settings, **QUICK)
+    (half,) = (one for one in rec.what_if if one.settings.context == settings.context // 2)
+    assert half.estimate.config == rec.estimates[0].config
+    assert half.estimate.tokens_per_second > rec.estimates[0].tokens_per_second
 
 
 # -- how good, and how sure ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ they were given. What the record cannot answer is a sentence in ``Explanation.le
 from __future__ import annotations
 
 from advisor.explain.answers import coloured_answers
+from advisor.explain.caveats import caveats
 from advisor.explain.changes import what_would_change
 from advisor.explain.drafts import cost_points, draft_reasons, jumps
 from advisor.explain.ground import Ground
@@ -22,6 +23,7 @@ __all__ = ["explain", "narrowed"]
 
 def explain(rec: Recommendation, category: str | None = None) -> Explanation:
     """The reasons. With ``category`` only its answers count; OptionError when the recommendation has no such one."""
+    whole = rec
     if category is not None:
         rec = narrowed(rec, category)
     ground = Ground.of(rec)
@@ -41,8 +43,17 @@ def explain(rec: Recommendation, category: str | None = None) -> Explanation:
         rejected=rec.rejected,
         answers=coloured_answers(rec, ground, subject),
         why_formulas_differ=why_formulas_differ(ground, subject),
+        answered=_answered(rec),
+        k_max=rec.settings.k_max,
+        is_upper_bound=whole.baseline.evidence == "prior" and whole.target.attention.recurrent_state_bytes > 0,
+        caveats=caveats(whole, drafts, category),
         left_out=left_out(rec, ground),
     )
+
+
+def _answered(rec: Recommendation) -> int:
+    replayed = max((len(traces) for traces in rec.traces.values()), default=0)
+    return replayed or rec.measurement.prompts
 
 
 def why_formulas_differ(ground: Ground, subject: DraftReasons | None) -> str:
@@ -51,15 +62,15 @@ def why_formulas_differ(ground: Ground, subject: DraftReasons | None) -> str:
         return ""
     k = subject.best.config.k
     said = [
-        f"The formula takes a step of k = {k} to cost {k * table.draft[1] + 1:.2f} target passes: {k} draft passes of "
-        f"{table.draft[1]:.2f} and one for verification.",
+        f"The formula takes a step of k = {k} to cost {k * table.draft[1] + 1:.2f} target passes: "
+        f"{k} draft {'pass' if k == 1 else 'passes'} of {table.draft[1]:.2f} and one for verification.",
         f"Here verifying {k + 1} tokens at once costs {table.target[k + 1]:.2f} passes, not 1"
         + (f", and the draft reads them again for {table.draft[k + 1]:.2f}." if table.law.reevaluates else "."),
     ]
     if subject.best.config.p_min > 0 and subject.break_even.measured is not None:
         said.append(
-            f"Against that, p_min = {subject.best.config.p_min:g} stops unsure drafts early, so that the average step "
-            "is shorter than k; and the formula takes every position to be alike, which the answers are not."
+            f"And p_min = {subject.best.config.p_min:g} stops unsure drafts early, so that the average step "
+            "is shorter than k, while the formula takes every position to be alike, which the answers are not."
         )
     elif subject.break_even.measured is not None:
         said.append("And the formula takes every position to be alike, which the answers are not.")
@@ -69,18 +80,19 @@ def why_formulas_differ(ground: Ground, subject: DraftReasons | None) -> str:
 def left_out(rec: Recommendation, ground: Ground) -> tuple[str, ...]:
     said = []
     if not rec.estimates:
-        said.append("No pairing could be estimated, so there are only the reasons of the rejected drafts.")
-    elif ground.unit is None:
-        said.append("No cost curves are in this record: break-even and the time of a step cannot be computed.")
-    if rec.estimates and not ground.measured:
         said.append(
-            "No replayed answers are in this record: acceptance by position, its break-even over real answers and the "
-            "coloured answers are left out."
+            "No pairing could be estimated, so there are only the reasons of the rejected drafts."
+            if rec.rejected
+            else "No pairing could be estimated: no smaller model with the target's tokens is known."
         )
+    elif ground.unit is None:
+        said.append(
+            "Settings were timed as wholes here: break-even, the parts of a step and the costs of decodes are left out."
+            if rec.trials
+            else "Nothing was timed: break-even, the time of a step and the costs of decodes are left out."
+        )
+    if rec.estimates and not ground.measured:
+        said.append("No answers were replayed: agreement, and answers coloured by who wrote them, are left out.")
     elif ground.measured and not any(text.pieces for text in rec.answers):
         said.append("The texts of the answers are not in this record, so the coloured answers are left out.")
-    if rec.estimates and not rec.trials and ground.measured:
-        said.append(
-            "No real run corrected these numbers: they are predictions from replayed answers and timed decodes."
-        )
     return tuple(said)

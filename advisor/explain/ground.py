@@ -11,11 +11,14 @@ from advisor.cost.step_law import StepLaw, step_law
 from advisor.explain.break_even import Prices
 from advisor.types import CostCurve, Estimate, Recommendation
 
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Ground:
     """What every reason stands on. ``unit`` is None where no curve was measured; ``token_s`` is a target pass at the
-    speed of the baseline, so that all times of the report are those of one machine speed."""
+    speed of the baseline, so that all times of the report are those of one machine speed. ``corrected``: real runs
+    have a say in the estimates."""
 
     law: StepLaw
     unit: Reference | None
@@ -24,6 +27,7 @@ class Ground:
     prices: dict[str, Prices]
     measured: bool
     token_s: float
+    corrected: bool
 
     @classmethod
     def of(cls, rec: Recommendation) -> Ground:
@@ -33,15 +37,16 @@ class Ground:
         longest = max(lengths, default=rec.settings.max_tokens)
         b_max = rec.settings.k_max + 1
         measured, token_s = any(rec.traces.values()), rec.baseline.token_s
+        corrected = bool(rec.trials) or any(abs(correction(estimate) - 1) > ROUNDING for estimate in rec.estimates)
         if not usable(rec.target_curve) or not curves:
-            return cls(law, None, longest, b_max, {}, measured, token_s)
+            return cls(law, None, longest, b_max, {}, measured, token_s, corrected)
         unit = reference([rec.target_curve], list(curves.values()))
         target = np.median(prices(rec.target_curve, "target", unit, b_max), axis=0)
         table = {
             draft: Prices(target, np.median(prices(curve, "draft", unit, b_max), axis=0), law)
             for draft, curve in curves.items()
         }
-        return cls(law, unit, longest, b_max, table, measured, token_s)
+        return cls(law, unit, longest, b_max, table, measured, token_s, corrected)
 
 
 def usable(curve: CostCurve) -> bool:

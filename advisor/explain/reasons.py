@@ -5,7 +5,7 @@ Explanation
     LengthPoint       speedup at one draft length
     BreakEven         where the draft would be as fast as the target alone
     AcceptancePoint   speedup at another agreement
-    Step              where the time of a step goes
+    Step, StepParts   where the time of a step goes
     Position          acceptance by place in the draft
     CategoryPoint     one category of answers
     CostPoint         one point of t(b) or d(b)
@@ -88,45 +88,63 @@ class CategoryPoint:
 
 @dataclass(frozen=True)
 class CostPoint:
-    """Seconds of one decode of ``b`` tokens: median, smallest and largest round, drift taken out."""
+    """Seconds of one decode of ``b`` tokens: median, smallest and largest of the rounds, drift taken out."""
 
     b: int
     seconds: float
     low_s: float
     high_s: float
+    rounds: int
 
 
 @dataclass(frozen=True)
 class Jump:
-    """A decode of ``b`` tokens that costs ``passes`` target passes more than one of b - 1: another kernel."""
+    """A decode of ``b`` tokens that costs ``passes`` target passes more than one of b - 1, as where kernels switch."""
 
     b: int
     passes: float
 
 
 @dataclass(frozen=True)
-class Step:
-    """Where the time of an average step goes, in seconds. ``rest_s`` is what a real run took beyond its parts
-    (sampling, the loop, what the parts do not explain), None without a real run. ``plain_s`` is what the target alone
-    needs for as many tokens."""
+class StepParts:
+    """Seconds of the decodes of an average step: counted in the answers, priced by the curves."""
 
     drafting_s: float
     verifying_s: float
     reevaluating_s: float
-    rest_s: float | None
-    tokens: float
-    plain_s: float
 
     @property
     def total_s(self) -> float:
-        return self.drafting_s + self.verifying_s + self.reevaluating_s + (self.rest_s or 0.0)
+        return self.drafting_s + self.verifying_s + self.reevaluating_s
+
+
+@dataclass(frozen=True)
+class Step:
+    """An average step of ``tokens`` tokens, in seconds. ``plain_s`` is what the target alone needs for as many, so that
+    plain_s / total_s is the speedup of the draft. ``parts`` is None where only whole runs were timed. ``beyond_s`` is
+    what real runs took beyond the parts (sampling, the loop, what the curves did not see), negative where they took
+    less, None where no real run corrected the estimates or there are no parts."""
+
+    tokens: float
+    plain_s: float
+    total_s: float
+    parts: StepParts | None = None
+    beyond_s: float | None = None
+
+    @property
+    def token_s(self) -> float:
+        return self.total_s / self.tokens
 
 
 @dataclass(frozen=True)
 class DraftReasons:
-    """One draft under its best setting. Empty tuples and None stand for what the record does not hold."""
+    """One draft under its best setting. Empty tuples and None stand for what the record does not hold. ``label`` is
+    the draft's own where it is the only one of that name and quantization; ``row`` is the label without the
+    quantization. ``positions_in`` says what positions were counted in."""
 
     draft: Model
+    label: str
+    row: str
     best: Estimate
     lengths: tuple[LengthPoint, ...]
     flat: tuple[int, ...]
@@ -139,10 +157,7 @@ class DraftReasons:
     categories: tuple[CategoryPoint, ...]
     cost: tuple[CostPoint, ...]
     verdict: str
-
-    @property
-    def label(self) -> str:
-        return self.draft.label
+    positions_in: Literal["answers", "runs"] = "answers"
 
     @property
     def margin(self) -> float | None:
@@ -176,12 +191,14 @@ class Source:
 @dataclass(frozen=True)
 class Sureness:
     """``gain_chance``: that the pairing is faster than the target alone. ``lead_chance``: that it is faster than the
-    runner-up, None without one or without replayed answers."""
+    runner-up, None where the record does not compare the two on the same prompts. ``command`` makes the measurement
+    that ``advice`` names, () where no command does."""
 
     gain_chance: float
     lead_chance: float | None
     sources: tuple[Source, ...]
     advice: str
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,7 +222,9 @@ class ColouredAnswer:
 @dataclass(frozen=True)
 class Explanation:
     """``subject`` is the pick, or with the verdict no the pairing that came nearest; None where nothing could run.
-    ``drafts`` are in the order of the ranking, the subject first."""
+    ``drafts`` are in the order of the ranking, the subject first. ``answered`` counts the answers it rests on,
+    ``k_max`` is the longest draft considered, ``caveats`` are sentences on what a reader should know before trusting
+    the numbers. ``is_upper_bound``: something that only slows down was left out."""
 
     verdict: Verdict
     sentence: str
@@ -220,4 +239,8 @@ class Explanation:
     rejected: tuple[Rejected, ...]
     answers: tuple[ColouredAnswer, ...]
     why_formulas_differ: str
+    answered: int
+    k_max: int
+    is_upper_bound: bool = False
+    caveats: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()

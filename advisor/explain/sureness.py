@@ -12,9 +12,11 @@ import numpy.typing as npt
 from advisor.cost.curves import Reference
 from advisor.explain.ground import Ground
 from advisor.explain.reasons import DraftReasons, Source, Sureness
-from advisor.predict.analytic import AnalyticModel
+from advisor.explain.steps import trial_of
+from advisor.predict.analytic import AnalyticModel, student_factor
 from advisor.predict.predictor import Z_80, Predictor
-from advisor.types import CostCurve, Estimate, Recommendation
+from advisor.types import CostCurve, Estimate, Recommendation, Run, Trial
+from advisor.workload import BUILTIN_NAME
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,7 +30,7 @@ def how_sure(rec: Recommendation, ground: Ground, drafts: Sequence[DraftReasons]
     sd = _log_sd(best)
     gain = NormalDist().cdf(math.log(best.speedup) / sd) if sd > 0 else float(best.speedup > 1)
     sources = _sources(rec, ground, best)
-    return Sureness(gain, _lead_chance(rec, ground, drafts), sources, _advice(best, sources))
+    return Sureness(gain, _lead_chance(rec, ground, drafts), sources, _advice(rec, best, sources), _command(rec, best))
 
 
 def _log_sd(estimate: Estimate) -> float:
@@ -38,10 +40,12 @@ def _log_sd(estimate: Estimate) -> float:
 
 
 def _lead_chance(rec: Recommendation, ground: Ground, drafts: Sequence[DraftReasons]) -> float | None:
-    """From paired draws: both drafts over the same answers and target rounds."""
-    if len(drafts) < 2 or ground.unit is None:
+    """From paired draws: both drafts over the same answers and target rounds, or from real runs of both."""
+    if len(drafts) < 2:
         return None
     pair = (drafts[0].best.config, drafts[1].best.config)
+    if ground.unit is None:
+        return _lead_in_runs(*(trial_of(config, rec.trials) for config in pair))
     trials = [
         trial for trial in rec.trials if max(trial.prompts, default=0) < len(rec.traces.get(trial.config.draft, ()))
     ]
@@ -61,6 +65,31 @@ def _lead_chance(rec: Recommendation, ground: Ground, drafts: Sequence[DraftReas
     sd = float(belief.log_sd_of_difference(first)[second])
     lead = math.log(drafts[0].best.speedup / drafts[1].best.speedup)
     return NormalDist().cdf(lead / sd) if sd > 0 else float(lead > 0)
+
+
+def _lead_in_runs(first: Trial | None, second: Trial | None) -> float | None:
+    """From the prompts that both settings answered. None with fewer than two."""
+    own, other = _log_speedups(first), _log_speedups(second)
+    leads = np.array([own[prompt] - other[prompt] for prompt in own.keys() & other.keys()])
+    if len(leads) < 2:
+        return None
+    lead = float(leads.mean())
+    sd = float(leads.std(ddof=1)) / math.sqrt(len(leads)) * student_factor(len(leads) - 1)
+    return NormalDist().cdf(lead / sd) if sd > 0 else float(lead > 0)
+
+
+def _log_speedups(trial: Trial | None) -> dict[int, float]:
+    """By prompt."""
+    if trial is None:
+        return {}
+    return {
+        prompt: math.log(_token_s(plain) / _token_s(run))
+        for prompt, run, plain in zip(trial.prompts, trial.runs, trial.baselines, strict=True)
+    }
+
+
+def _token_s(run: Run) -> float:
+    return run.decode_s / max(1, run.tokens - 1)
 
 
 def _sources(rec: Recommendation, ground: Ground, best: Estimate) -> tuple[Source, ...]:
@@ -105,6 +134,21 @@ def _sources(rec: Recommendation, ground: Ground, best: Estimate) -> tuple[Sourc
     )
 
 
+def _command(rec: Recommendation, best: Estimate) -> tuple[str, ...]:
+    """A larger budget means more prompts, rounds and real runs. () where the files or the prompts are not known."""
+    draft = rec.draft_of(best.config)
+    knows_prompts = rec.workload == BUILTIN_NAME or best.evidence == "prior"
+    if not (rec.target.path and draft.path and knows_prompts) or rec.target.attention.recurrent_state_bytes:
+        return ()
+    minutes = math.ceil(2 * rec.settings.budget_s / 60)
+    heat = rec.settings.sampling.temperature
+    return (
+        *("advisor", "recommend", "--target", rec.target.path, "--draft", draft.path),
+        *("--context", str(rec.settings.context), "--budget", f"{minutes}m"),
+        *(("--temperature", f"{heat:g}") if heat else ()),
+    )
+
+
 def _frozen(table: Floats, unit: Reference) -> CostCurve:
     """A curve of one round that prices exactly as ``table`` does."""
     return CostCurve(0, (unit.anchor_s,), {b: (float(table[b]) * unit.anchor_s,) for b in range(1, len(table))})
@@ -115,15 +159,14 @@ def _interval(speedup: float, variance: float) -> tuple[float, float]:
     return speedup / half, speedup * half
 
 
-def _advice(best: Estimate, sources: Sequence[Source]) -> str:
+def _advice(rec: Recommendation, best: Estimate, sources: Sequence[Source]) -> str:
     now = f"{best.speedup_low:.2f} to {best.speedup_high:.2f}"
+    if best.evidence == "prior" and rec.target.attention.recurrent_state_bytes:
+        return f"Nothing was measured here, and this version cannot measure such a target: {now} is a prediction."
     if best.evidence == "prior":
-        return (
-            f"Nothing was measured here. Measuring this pairing (advisor recommend with both files) would narrow {now} "
-            "most."
-        )
+        return f"Nothing was measured here. Measuring this pairing would narrow {now} most."
     if not sources:
-        return f"The record holds no answers and curves to say which measurement would narrow {now} most."
+        return f"Whole runs alone do not say which measurement would narrow {now} most; more of them would."
     first = sources[0]
     remedy = first.remedy[0].upper() + first.remedy[1:]
     return f"{remedy} would narrow {now} most, to about {first.low:.2f} to {first.high:.2f}."

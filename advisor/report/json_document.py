@@ -39,13 +39,16 @@ def document(rec: Recommendation, *, command: Sequence[str], show_all: bool = Fa
 
 
 def load(text: str | bytes) -> Recommendation:
-    """The Recommendation inside a document. Raises FileProblem when it is something else, or from another version."""
+    """The Recommendation inside a document, or stored bare, as the last one is. Raises FileProblem when it is something
+    else, or from another version."""
     fix = "Use a file written by `advisor recommend --format json`."
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
         raise FileProblem("This is not a saved recommendation.", why="It is not JSON.", fix=fix) from None
     found = parsed.get("schema") if isinstance(parsed, dict) else None
+    if found == RECOMMENDATION_SCHEMA and "record" not in parsed and "estimates" in parsed:
+        return from_json(Recommendation, text)
     if found != RECOMMENDATION_SCHEMA or "record" not in parsed:
         why = f"Its schema is {found!r}." if isinstance(found, str) else "It does not name its schema."
         if found == RECOMMENDATION_SCHEMA:

@@ -17,7 +17,7 @@ from advisor.explain import explain
 from advisor.report import explain_page
 from advisor.testing.chromium import launch
 from advisor.types import Recommendation
-from tests.explained import prior_only, simulated
+from tests.explained import foreseen, pair, simulated, sweep
 from tests.report.test_explain_page import NASTY, poisoned
 
 
@@ -124,6 +124,86 @@ def test_hovering_a_point_shows_its_numbers(open_page):
     assert f"{point.speedup:.2f}x [{point.low:.2f}, {point.high:.2f}]" in tip
 
 
+@pytest.mark.parametrize("width", [1100, 390])
+def test_every_chart_answers_a_pointer(open_page, width):
+    page = open_page(simulated(), width=width).page
+    explanation = explain(simulated())
+    subject = explanation.subject
+    best, position, cost = subject.best, subject.positions[1], explanation.target_cost[2]
+    category, step = subject.categories[0], subject.step
+    cell = next(c for c in page.evaluate(data_of("heat"))["cells"] if c["label"] == subject.label)
+    token_ms = 1e3 * step.parts.verifying_s / step.tokens
+    for chart, place, expected in (
+        ("heat", [cell["x"], cell["y"]], [f"{best.speedup:.2f}x", f"k = {best.config.k}"]),
+        ("lengths", [best.config.k, best.speedup], [f"{best.speedup:.2f}x"]),
+        ("acceptance", [100 * subject.agreement, best.speedup], ["as it stands", f"{best.speedup:.2f}x"]),
+        ("survival", [position.position, 100 * position.survival], [f"{100 * position.survival:.1f} %"]),
+        ("categories", [category.speedup / 2, category.category], [f"{category.speedup:.2f}x", "answers"]),
+        ("step", [1, subject.label], [f"verifying: {token_ms:.1f} ms", f"{step.tokens:.2f} tokens"]),
+        ("costs", [cost.b, 1e3 * cost.seconds], [f"t(b), the target: {1e3 * cost.seconds:.1f} ms", "3 rounds"]),
+    ):
+        tip = hover(page, chart, place)
+        for words in expected:
+            assert words in tip, (chart, tip)
+
+
+def test_hovering_a_refused_model_says_why(open_page):
+    page = open_page(foreseen()).page
+    refused = page.evaluate(data_of("heat"))["refused"][0]
+    assert refused["detail"] in hover(page, "heat", [3, refused["y"]])
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+@pytest.mark.parametrize("make", [simulated, foreseen, sweep, poisoned, lambda: pair(0.05)])
+def test_no_two_labels_of_a_chart_overlap(open_page, make, width):
+    page = open_page(make(), width=width).page
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll('.chart')].map(chart => [chart.id,
+        [...chart.querySelectorAll('svg text')].map(text => [text.textContent, text.getBoundingClientRect()])
+        .map(([said, box]) => [said, box.left, box.top, box.right, box.bottom])])"""
+    )
+    for chart, labels in boxes:
+        for i, (said, left, top, right, bottom) in enumerate(labels):
+            for other, left2, top2, right2, bottom2 in labels[i + 1 :]:
+                apart = right <= left2 + 1 or right2 <= left + 1 or bottom <= top2 + 3 or bottom2 <= top + 3
+                assert apart, f"{chart}: {said!r} and {other!r}"
+
+
+@pytest.mark.parametrize("make", [simulated, foreseen])
+def test_the_legend_of_the_map_has_ends_that_a_speedup_can_have(open_page, make):
+    page = open_page(make()).page
+    (high, low) = page.evaluate("window.reportCharts.get('heat').getOption().visualMap[0].text")
+    assert float(low[:-1]) * float(high[:-1]) == pytest.approx(1, abs=0.02)
+
+
+def test_what_the_legend_chose_survives_a_resize_and_a_change_to_dark(open_page):
+    page = open_page(simulated()).page
+    labels = [one.label for one in explain(simulated()).drafts]
+    page.evaluate(
+        "names => names.forEach(name => window.reportCharts.get('lengths')"
+        ".dispatchAction({type: 'legendToggleSelect', name}))",
+        [labels[0], labels[3]],
+    )
+    page.set_viewport_size({"width": 500, "height": 900})
+    page.wait_for_function("() => document.querySelector('#chart-lengths svg').getBoundingClientRect().width < 500")
+    page.emulate_media(color_scheme="dark")
+    selected = page.evaluate("window.reportCharts.get('lengths').getOption().legend[0].selected")
+    assert selected == {labels[0]: False, labels[1]: True, labels[2]: True, labels[3]: True}
+
+
+def test_printing_opens_the_tables_and_closes_them_again(open_page):
+    page = open_page(simulated()).page
+    page.locator("#heat summary").click()
+    count = "document.querySelectorAll('details[open]').length"
+    assert page.evaluate(count) == 1
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(count) == page.locator("details").count()
+    for chart in page.locator(".chart svg").all():
+        assert chart.bounding_box()["width"] <= 690
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(count) == 1
+
+
 def test_hovering_a_rejected_cell_says_why(open_page):
     opened = open_page(simulated())
     cell = next(c for c in opened.page.evaluate(data_of("heat"))["cells"] if c["speedup"] is None)
@@ -191,10 +271,14 @@ def test_it_prints_on_white_with_its_charts(open_page, tmp_path):
     assert opened.page.pdf().startswith(b"%PDF")
 
 
-def test_a_prior_leaves_its_charts_out(open_page):
-    opened = open_page(prior_only())
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [(foreseen, {"heat", "lengths"}), (sweep, {"heat", "lengths", "survival", "categories", "step"})],
+)
+def test_charts_without_data_are_left_out(open_page, make, names):
+    opened = open_page(make())
     assert opened.complaints == []
-    assert set(drawn_charts(opened.page)) == {"chart-heat", "chart-lengths", "chart-categories"}
+    assert set(drawn_charts(opened.page)) == {f"chart-{name}" for name in names}
 
 
 def test_a_page_without_candidates_opens(open_page):

@@ -12,7 +12,7 @@ from advisor.explain import explain
 from advisor.report.explain_terminal import render
 from advisor.report.wording import percent
 from advisor.types import Recommendation, Rejected
-from tests.explained import pair, prior_only, simulated
+from tests.explained import foreseen, pair, simulated, sweep
 
 NASTY = '\x1b[2J<script>alert(1)</script>[bold]"><img src=x onerror=alert(1)>\u202e'
 
@@ -27,9 +27,10 @@ def printed(rec: Recommendation, width: int = 100, *, plain: bool = False, colou
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-@pytest.mark.parametrize("make", [simulated, prior_only, lambda: pair(0.05)])
+@pytest.mark.parametrize("make", [simulated, foreseen, sweep, lambda: pair(0.05)])
 def test_no_line_is_wider_than_the_terminal_or_100_columns(width, make):
-    assert max(len(line) for line in printed(make(), width).splitlines()) <= min(width, 100)
+    wrapped = [line for line in printed(make(), width).splitlines() if not line.startswith("advisor recommend ")]
+    assert max(map(len, wrapped)) <= min(width, 100)
 
 
 def test_it_says_where_the_pairing_stands_and_where_it_would_lose():
@@ -37,7 +38,9 @@ def test_it_says_where_the_pairing_stands_and_where_it_would_lose():
     text = " ".join(printed(simulated()).split())
     assert f"is right at {percent(subject.agreement)} of the positions" in text
     assert f"as fast as the target alone at {percent(subject.break_even.measured)}" in text
-    assert f"The textbook formula says {percent(subject.break_even.textbook)}" in text
+    for share in (subject.break_even.textbook, subject.break_even.verification_priced, subject.break_even.measured):
+        assert percent(share) in text
+    assert f"The textbook formula puts the break-even at {percent(subject.break_even.textbook)}" in text
     assert "A decode of 7 tokens costs 0.46 passes more than one of 6." in text
 
 
@@ -77,7 +80,33 @@ def test_names_of_unknown_origin_neither_drive_the_terminal_nor_vanish():
 
 
 def test_a_prior_names_what_it_cannot_show():
-    text = " ".join(printed(prior_only()).split())
-    assert "No replayed answers are in this record" in text
+    text = " ".join(printed(foreseen()).split())
+    assert "No answers were replayed" in text
     assert "One step" not in text
     assert "By position" not in text
+
+
+def test_a_prediction_over_every_published_file_fits_on_two_screens():
+    rec = foreseen()
+    text = printed(rec)
+    assert len(rec.estimates) > 100
+    assert len(text.splitlines()) <= 70
+    assert "Quantizations of Qwen2.5-1.5B-Instruct" in text
+    assert "more; the page lists all" in text
+
+
+def test_bars_of_speedups_are_marked_where_the_target_alone_is():
+    lines = [line for line in printed(simulated(), plain=True).splitlines() if " k " in line and "#" in line]
+    assert len({line.index("|") for line in lines}) == 1
+
+
+def test_what_is_above_one_but_unsure_and_what_is_an_upper_bound_is_told_beside_the_verdict():
+    bound = printed(foreseen("qwen3.5-27b-q8"))
+    assert "An upper bound" in bound
+    assert bound.index("An upper bound") < bound.index("Drafts")
+
+
+def test_the_measurement_to_make_is_a_command_in_one_piece():
+    lines = printed(simulated(), width=60).splitlines()
+    (command,) = (line for line in lines if line.startswith("advisor recommend "))
+    assert command.endswith("--budget 10m")
