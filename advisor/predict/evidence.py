@@ -30,7 +30,7 @@ from advisor.catalog.records import Entry, HostEntry, Repository
 from advisor.cost.prior import Load, Machine, kernel_of, load_of
 from advisor.cost.step_law import CURRENT, OLD, StepLaw, step_law
 from advisor.errors import AdvisorError, FileProblem
-from advisor.predict.prior import Z_80, Case, Side
+from advisor.predict.prior import OTHER_HOST, Z_80, Case, Side
 from advisor.types import RECOMMENDATION_SCHEMA, Estimate, Host, Model, Placement, Recommendation, from_json
 
 # draftbench passes only --model-draft. Builds before May 2026 then drafted up to 16 tokens, stopped at a confidence
@@ -44,6 +44,9 @@ TABLE_CATEGORY = "code"  # its three prompts ask for code, JSON and a list
 GB = 10**9
 READ_OVER_PUBLISHED = 0.8  # what a plain read reaches of a memory's published bandwidth
 GIB = 2**30
+DIGEST_DIGITS = 12
+_DIGEST = re.compile(rf"sha256 ([0-9a-f]{{{DIGEST_DIGITS}}})")
+MOST_TABLE_BITS = 17  # a weight of a table of tokens
 # Layers of dense models by size, for tables that name no more than the size: (parameters in 10**9, layers).
 USUAL_LAYERS = ((0.6, 26), (1.5, 24), (4, 34), (9, 32), (15, 44), (40, 62), (80, 80), (500, 100))
 
@@ -112,7 +115,18 @@ def side_of(model: Model, family: str, base: str) -> Side:
         active_parameters=load.active_parameters,
         bits_per_weight=8 * model.weights_bytes / model.parameters,
         load=load,
+        layer_bits=_layer_bits(model),
+        is_recurrent=model.attention.recurrent_state_bytes > 0,
     )
+
+
+def _layer_bits(model: Model) -> float:
+    """Small models keep their tables of tokens in more bits than their layers, which do the thinking."""
+    table = model.vocabulary.size * model.embedding_length
+    if 8 * model.token_embedding_bytes > MOST_TABLE_BITS * table:  # layers have tables of their own in there
+        return 8 * model.weights_bytes / model.parameters
+    tables = table * (1 if model.tied_output_bytes else 2)
+    return 8 * model.repeating_bytes / max(1, model.parameters - tables)
 
 
 def side_of_entry(catalog: Catalog, entry: Entry, model: Model) -> Side:
@@ -120,7 +134,8 @@ def side_of_entry(catalog: Catalog, entry: Entry, model: Model) -> Side:
     root = entry
     while root.base in catalog.entries:
         root = catalog.entries[root.base]
-    return side_of(model, catalog.family_of[entry.id], root.base or catalog.family_of[root.id])
+    side = side_of(model, catalog.family_of[entry.id], root.base or catalog.family_of[root.id])
+    return replace(side, name=f"{entry.name} {model.quant}")
 
 
 def machine_of(host: HostEntry) -> Machine:
@@ -153,9 +168,9 @@ def read_text(path: Path, text: str, catalog: Catalog) -> Evidence:
     """What is in a file with this content; ``path`` gives its kind and its name in messages. FileProblem as above."""
     try:
         if path.suffix.lower() == ".csv":
-            return _checked(path, _read_csv(path, text))
+            return _digested(text, _checked(path, _read_csv(path, text, catalog)))
         read = read_recommendation if is_recommendation(text) else _read_draftbench
-        return _checked(path, read(path, text, catalog))
+        return _digested(text, _checked(path, read(path, text, catalog)))
     except FileProblem:
         raise
     except AdvisorError as error:
@@ -166,6 +181,19 @@ def read_text(path: Path, text: str, catalog: Catalog) -> Evidence:
             why=f"{type(error).__name__}: {error}.",
             fix="Give the file as the program wrote it.",
         ) from None
+
+
+def digest(text: str) -> str:
+    """What tells a text apart, whatever its file is called."""
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
+
+
+def digests_in(provenance: Iterable[str]) -> frozenset[str]:
+    return frozenset(match[1] for line in provenance if (match := _DIGEST.search(line)))
+
+
+def _digested(text: str, evidence: Evidence) -> Evidence:
+    return replace(evidence, provenance=tuple(f"{line}, sha256 {digest(text)}" for line in evidence.provenance))
 
 
 def _checked(path: Path, evidence: Evidence) -> Evidence:
@@ -437,14 +465,15 @@ def _quant(text: str) -> str:
 # -- tables of decode speeds and verify costs ------------------------------------------------------------------------
 
 
-def _read_csv(path: Path, text: str) -> Evidence:
+def _read_csv(path: Path, text: str, catalog: Catalog) -> Evidence:
     rows = list(csv.DictReader(io.StringIO(text)))
+    hosts = frozenset(host.id for host in catalog.hosts)
     columns = set(rows[0]) if rows else set()
     if {"device", "bandwidth_gbs", "model", "quant", "tg128_tps"} <= columns:
-        decodes = tuple(row for line in rows if (row := _decode_row(line)) is not None)
+        decodes = tuple(row for line in rows if (row := _decode_row(line, hosts)) is not None)
         return Evidence(decodes=decodes, provenance=(_counted(path, len(decodes), "decode speeds", rows),))
     if {"device", "backend", "model", "quant", "n_rows", "ratio_to_1"} <= columns:
-        verifies = tuple(one for line in rows if (one := _verify_row(line)) is not None)
+        verifies = tuple(one for line in rows if (one := _verify_row(line, hosts)) is not None)
         return Evidence(verifies=verifies, provenance=(_counted(path, len(verifies), "verify costs", rows),))
     raise FileProblem(
         f"{path} is not a table the priors can learn from.",
@@ -460,17 +489,17 @@ def _counted(path: Path, used: int, what: str, rows: Sequence[Mapping[str, str]]
     return f"{path.name}: {used} {what} of {len(rows)} rows, read from {', '.join(sources) or 'its source column'}"
 
 
-def _decode_row(row: Mapping[str, str]) -> DecodeRow | None:
+def _decode_row(row: Mapping[str, str], hosts: frozenset[str]) -> DecodeRow | None:
     """None for another runtime, and where nothing says how many bytes a token reads."""
     backend, size = _backend(row["device"]), row["size_gib"]
-    if backend is None or not size or "MoE" in row["model"]:
+    if backend is None or (not size and row["model"] not in _EXPERTS):
         return None
-    load = _load(row["model"], row["quant"], float(size) * GIB)
-    machine = Machine(backend, float(row["bandwidth_gbs"]) * GB, _slug(row["device"]))
+    load = _load(row["model"], row["quant"], float(size) * GIB if size else None)
+    machine = Machine(backend, float(row["bandwidth_gbs"]) * GB, _host(row["device"], hosts))
     return DecodeRow(machine, load, 1 / float(row["tg128_tps"]), row["source"]) if load else None
 
 
-def _verify_row(row: Mapping[str, str]) -> VerifyRow | None:
+def _verify_row(row: Mapping[str, str], hosts: frozenset[str]) -> VerifyRow | None:
     """None for another runtime, single kernels, experts kept in RAM, and models of unknown size."""
     bandwidth = _BANDWIDTH_GB_PER_S.get(row["device"])
     if row["backend"] not in ("cuda", "metal", "hip") or bandwidth is None or int(row["n_rows"]) < 2:
@@ -479,7 +508,7 @@ def _verify_row(row: Mapping[str, str]) -> VerifyRow | None:
     if load is None:
         return None
     backend = {"hip": "rocm"}.get(row["backend"], row["backend"])
-    machine = Machine(backend, bandwidth * GB, _slug(row["device"]))
+    machine = Machine(backend, bandwidth * GB, _host(row["device"], hosts))
     return VerifyRow(machine, load, int(row["n_rows"]), float(row["ratio_to_1"]), row["source"])
 
 
@@ -497,6 +526,9 @@ _EXPERTS = {
     "gpt-oss-20b (MoE)": (20.9e9, 3.6e9, 24, 32, 4),
     "gpt-oss-120b (MoE)": (116.8e9, 5.1e9, 36, 128, 4),
     "Qwen3-Coder-30B-A3B (MoE)": (30.5e9, 3.3e9, 48, 128, 8),
+    "Qwen3-30B-A3B (MoE)": (30.5e9, 3.3e9, 48, 128, 8),
+    "Qwen3.5-35B-A3B (MoE)": (34.7e9, 2.95e9, 40, 256, 8),
+    "Qwen3.6-35B-A3B (MoE)": (34.7e9, 2.95e9, 40, 256, 8),
 }
 _BITS = {
     "F16": 16, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K": 5.7, "Q5_0": 5.5, "Q4_K": 4.85, "Q4_0": 4.6, "Q3_K": 3.9, "Q2_K": 3.2,
@@ -512,6 +544,7 @@ def _load(model: str, quant: str, size_bytes: float | None) -> Load | None:
     bits = _BITS.get(kernel)
     if model in _EXPERTS and bits:
         total, active, layers, experts, used = _EXPERTS[model]
+        bits = 8 * size_bytes / total if size_bytes else bits
         read = active * bits / 8
         routed = (total - active) / (experts - used) * used * bits / 8
         return Load(read, active, layers, kernel, (experts, used), min(routed, read))
@@ -537,8 +570,14 @@ def _backend(device: str) -> str | None:
     return "cpu" if device.startswith("Core") else None
 
 
+def _host(device: str, hosts: frozenset[str]) -> str:
+    """A device of a table as the catalogue calls it, "Apple M2 Ultra 76-core" is m2-ultra; marked where that does not
+    know it, so that nobody takes it for a host that can be asked for."""
+    slug = _slug(device)
+    return slug if slug in hosts else OTHER_HOST + slug
+
+
 def _slug(device: str) -> str:
-    """A device of a table as the catalogue calls it: "Apple M2 Ultra 76-core" is m2-ultra."""
     plain = re.sub(r"\(.*?\)|\b\d+GB\b|\d+-core|^Apple |^RX ", "", device).lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     return _CATALOGUE_HOSTS.get(slug, slug)
