@@ -182,6 +182,12 @@ class TestPrediction:
         assert run("recommend", "--target", "qwen2.5-72b-q8", "--predict").exit_code == 0
         assert len(foreseen) == len(fake.requests) == 1
 
+    def test_folders_with_models_are_looked_into_for_a_prediction_too(
+        self, foreseen: list[PriorQuestion], tmp_path: Path
+    ) -> None:
+        assert run("recommend", "--target", "qwen2.5-72b-q8", "--predict", "--models-dir", tmp_path).exit_code == 0
+        assert foreseen[0].models_dirs == (tmp_path,)
+
 
 class TestOutput:
     def test_a_file_gets_the_report_and_stdout_nothing(self, fake: Pipeline, target: Path, tmp_path: Path) -> None:
