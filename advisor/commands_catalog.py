@@ -296,7 +296,7 @@ def import_files(
     with errors_for_people():
         from advisor import store
         from advisor.predict import imported
-        from advisor.predict.evidence import read_text
+        from advisor.predict.reading import read_text
 
         catalog = _catalog()
         texts = [imported.Imported(path.name, _text(path)) for path in (one.expanduser() for one in files)]
@@ -404,7 +404,8 @@ def _evidence(files: Sequence[Path], start: Posterior | None) -> Evidence:
     """What was imported and these files, each text once, without what ``start`` has learnt from already."""
     from advisor import store
     from advisor.predict import imported
-    from advisor.predict.evidence import Evidence, digest, digests_in, read_text
+    from advisor.predict.evidence import Evidence
+    from advisor.predict.reading import digest, digests_in, read_text
 
     catalog, known = _catalog(), digests_in(start.provenance if start else ())
     read = {one.text: evidence for one, evidence in imported.read_kept(store.data_dir(), catalog)}

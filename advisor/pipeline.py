@@ -22,6 +22,8 @@ from advisor.gguf import read_model
 from advisor.host import probe
 from advisor.options import PriorQuestion
 from advisor.plan import check_budget
+from advisor.predict.evidence import PairRow
+from advisor.predict.imported import read_kept
 from advisor.predict.prior import current
 from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
@@ -90,7 +92,6 @@ def recommend(request: Request, progress: Progress, start_engine: StartEngine | 
 def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], None]) -> Recommendation:
     """The answer before anything is measured. Raises AdvisorError for what a user can meet."""
     from advisor import outlook
-    from advisor.predict import imported
     from advisor.predict.places import named_host
     from advisor.predict.question import Outlook, named_target
 
@@ -116,7 +117,7 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
         baseline_tps=question.baseline_tps,
         categories=question.categories,
         on_disk=on_disk,
-        measured=tuple(pair for _, evidence in imported.read_kept(data_dir(), catalog) for pair in evidence.pairs),
+        measured=_imported_pairs(catalog, note),
     )
     recommendation = outlook.foresee(asked, catalog, current(data_dir()))
     try:
@@ -124,6 +125,14 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
     except StoreError as error:
         note(f"The recommendation is not kept for later commands: {error.what} {error.why}".strip())
     return recommendation
+
+
+def _imported_pairs(catalog: Catalog, note: Callable[[str], None]) -> tuple[PairRow, ...]:
+    try:
+        return tuple(pair for _, evidence in read_kept(data_dir(), catalog) for pair in evidence.pairs)
+    except StoreError as error:
+        note(f"What was imported is left out: {error.what} {error.fix}".strip())
+        return ()
 
 
 def _paths_on_disk(catalog: Catalog, models_dirs: Sequence[Path]) -> dict[tuple[str, str], str]:

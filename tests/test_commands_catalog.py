@@ -19,8 +19,9 @@ from advisor.cost.prior import Machine
 from advisor.cost.step_law import CURRENT
 from advisor.errors import FileProblem, StoreError
 from advisor.predict import imported, prior
-from advisor.predict.evidence import READ_OVER_PUBLISHED, Evidence, read_text
+from advisor.predict.evidence import READ_OVER_PUBLISHED, Evidence
 from advisor.predict.prior import current, posterior_to_json, shipped
+from advisor.predict.reading import read_text
 from advisor.report.json_document import document, dumps
 from advisor.testing.gguf_files import Q8_0, llama_tensors, llama_values, tokens, write
 from advisor.testing.hub import FakeHub, Refuse

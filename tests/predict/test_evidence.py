@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from advisor.catalog.load import Catalog, load
 from advisor.cost.step_law import CURRENT, OLD
 from advisor.errors import FileProblem
-from advisor.predict.evidence import Evidence, read_evidence
+from advisor.predict.evidence import Evidence
+from advisor.predict.reading import read_evidence
 
 GIB = 2**30
 TABLE: dict[str, Any] = {

@@ -13,7 +13,6 @@ from advisor.catalog.load import load
 from advisor.cost.prior import Machine
 from advisor.cost.step_law import CURRENT, OLD, StepLaw
 from advisor.errors import StoreError
-from advisor.predict.evidence import _CATALOGUE_HOSTS, digests_in
 from advisor.predict.prior import (
     DECODE_SD,
     LEAST_TRIED_BITS,
@@ -34,6 +33,8 @@ from advisor.predict.prior import (
     token_log_sd,
     token_seconds,
 )
+from advisor.predict.reading import digests_in
+from advisor.predict.tables import CATALOGUE_HOSTS
 from tests.predict.pairs import GB, METAL, case, mixture, side
 
 KS = (1, 3, 8, 16)
@@ -433,7 +434,7 @@ def test_every_host_in_the_shipped_posterior_is_one_that_can_be_asked_for():
     hosts = {name.rpartition("/")[2] for name in shipped().names if "/host/" in name}
     assert len(hosts) > 10
     assert hosts <= {host.id for host in load().hosts}
-    assert not [name for name in hosts if _CATALOGUE_HOSTS.get(name, name) != name]
+    assert not [name for name in hosts if CATALOGUE_HOSTS.get(name, name) != name]
 
 
 def test_the_shipped_posterior_names_its_inputs_by_content():
