@@ -163,13 +163,14 @@ def recommend(
             predict=predict,
             categories=category or [],
             demo=demo,
+            models_dirs=models_dir or [],
         )
 
         def show(rec: Recommendation) -> None:
             deliver(_report_writer(rec, output_format, show_all=show_all), output)
 
         if question is not None:
-            found = None if question.is_prediction_only else _on_disk(question, models_dir or [])
+            found = None if question.is_prediction_only else _on_disk(question, settings)
             if found is None:
                 options.refuse_for_prediction(
                     draft=draft, draft_dir=draft_dir, workload=workload, fresh=fresh, budget=budget
@@ -201,11 +202,11 @@ def _foresee(question: PriorQuestion, settings: Settings) -> Recommendation:
     return pipeline.foresee(question, settings, note=say)
 
 
-def _on_disk(question: PriorQuestion, models_dirs: Sequence[Path]) -> tuple[Path, tuple[Path, ...]] | None:
+def _on_disk(question: PriorQuestion, settings: Settings) -> tuple[Path, tuple[Path, ...]] | None:
     """The named target and drafts for it, where both are on this machine: then they are measured."""
     from advisor import pipeline
 
-    found = pipeline.find_on_disk(question, models_dirs)
+    found = pipeline.find_on_disk(question, settings.context, note=say)
     if found is not None:
         say(f"{question.target} is on disk as {found[0]}: it is measured. --predict predicts instead.")
     return found

@@ -296,7 +296,7 @@ def import_files(
     with errors_for_people():
         from advisor import store
         from advisor.predict import imported
-        from advisor.predict.evidence import read_text
+        from advisor.predict.reading import read_text
 
         catalog = _catalog()
         texts = [imported.Imported(path.name, _text(path)) for path in (one.expanduser() for one in files)]
@@ -404,15 +404,16 @@ def _evidence(files: Sequence[Path], start: Posterior | None) -> Evidence:
     """What was imported and these files, each text once, without what ``start`` has learnt from already."""
     from advisor import store
     from advisor.predict import imported
-    from advisor.predict.evidence import Evidence, read_text
+    from advisor.predict.evidence import Evidence
+    from advisor.predict.reading import digest, digests_in, read_text
 
-    catalog, known = _catalog(), set(start.provenance if start else ())
+    catalog, known = _catalog(), digests_in(start.provenance if start else ())
     read = {one.text: evidence for one, evidence in imported.read_kept(store.data_dir(), catalog)}
     given = {_text(path): path for path in files}
     read |= {text: read_text(path, text, catalog) for text, path in given.items() if text not in read}
     total = Evidence()
-    for evidence in read.values():
-        if evidence.provenance and known.issuperset(evidence.provenance):
+    for text, evidence in read.items():
+        if digest(text) in known:
             say(f"note: left out, because the shipped priors have learnt from it: {', '.join(evidence.provenance)}")
         else:
             total += evidence

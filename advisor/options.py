@@ -91,6 +91,7 @@ class PriorQuestion:
     p_min: float | None = None
     categories: tuple[str, ...] = ()
     is_prediction_only: bool = False
+    models_dirs: tuple[Path, ...] = ()
 
 
 def prior_question(
@@ -104,6 +105,7 @@ def prior_question(
     predict: bool,
     categories: Sequence[str],
     demo: bool,
+    models_dirs: Sequence[Path] = (),
 ) -> PriorQuestion | None:
     """What to predict, None where the files given are to be measured. OptionError for a value that cannot be."""
     asked = {
@@ -131,7 +133,8 @@ def prior_question(
     if is_file_argument(target):
         target_file(target)
     _check_categories(categories)
-    return PriorQuestion(target, host, baseline_tps, build, k, p_min, tuple(categories), bool(only))
+    folders = tuple(folder.expanduser() for folder in models_dirs)
+    return PriorQuestion(target, host, baseline_tps, build, k, p_min, tuple(categories), bool(only), folders)
 
 
 def _check_categories(categories: Sequence[str]) -> None:

@@ -7,150 +7,67 @@ evidence "prior". Neither llama_cpp nor optuna is imported on this path.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from advisor.catalog.compatible import token_groups_incompatibility
-from advisor.catalog.describe import describe, quants_of, repository_of
 from advisor.catalog.load import Catalog
-from advisor.catalog.local import contradictions, match_entry
-from advisor.catalog.names import hosts_matching, resolve
-from advisor.catalog.records import Entry, HostEntry, Repository
-from advisor.cost.prior import Machine
+from advisor.cost.prior import Machine, kernel_of
 from advisor.cost.step_law import step_law
-from advisor.gguf import read_model
-from advisor.predict.evidence import machine_of, probed_cpu, side_of, side_of_entry
-from advisor.predict.prior import Z_80, Case, Posterior, PriorSpeedup, Side, predict, token_seconds
-from advisor.prune import fits_alone, graphics_devices, judge
+from advisor.predict.drafts import drafts_for, judge_draft, nothing_to_try, place_alone
+from advisor.predict.evidence import side_of, side_of_entry
+from advisor.predict.places import Machines
+from advisor.predict.prior import Z_80, Case, Posterior, PriorSpeedup, Side, predict, token_log_sd, token_seconds
+from advisor.predict.question import Outlook
+from advisor.predict.remarks import (
+    baseline_remarks,
+    measured_baseline_s,
+    measured_here,
+    measured_remarks,
+    model_remarks,
+)
 from advisor.recommend import Answer, answer
-from advisor.tokenizer import header_incompatibility
 from advisor.types import (
     Baseline,
-    Build,
     Candidate,
     Config,
     CostCurve,
-    Device,
     Estimate,
-    Host,
     MeasurementNotes,
     Model,
     Placement,
     Recommendation,
-    Rejected,
-    Settings,
     WhatIf,
 )
 
 Floats = npt.NDArray[np.float64]
 
-GB, GIB = 10**9, 1 << 30
+GIB = 1 << 30
 KS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 P_MINS = (0.0, 0.5, 0.75, 0.9)
 MODELS_AT_EVERY_LENGTH = 3
 OTHER_TEMPERATURE = 0.8
-DEFAULT_CATEGORY, DEFAULT_QUANT = "code", "Q4_K_M"
-# Builds up to here compare the ids of BOS and EOS even where they are not added (llama.cpp pull request 22358).
-LAST_BUILD_WITH_STRICT_MARKERS = 8924
-# Repacked at load time since the end of 2024; llama.cpp no longer reads such files.
-WITHDRAWN_QUANTS = frozenset({"Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8"})
-# A Mac lets the GPU use this share of its memory unless told otherwise (two thirds below 64 GB).
-METAL_SHARE, SMALL_METAL_SHARE, SMALL_METAL_BYTES = 0.75, 2 / 3, 64 * GIB
-FREE_SHARE = 0.95
+DEFAULT_CATEGORY = "code"
 MEASURED_SPREAD = 0.15  # the usual half-width of an 80 % interval once replay and a few runs are in
-ASSUMED_RAM_BYTES = 64 * GIB  # beside a graphics card of which only the name is known
-ASSUMED_RAM_BANDWIDTH = 60 * GB  # two channels of DDR5, where the RAM's own is not known
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What is asked. ``k`` and ``p_min`` pin a setting; ``baseline_tps`` is what the target gives today; ``on_disk``:
-    paths of files that are here, by catalogue id and quant."""
-
-    target: Model
-    target_entry: Entry | None
-    host: Host
-    host_entry: HostEntry | None
-    build: Build
-    settings: Settings
-    k: int | None = None
-    p_min: float | None = None
-    baseline_tps: float | None = None
-    categories: tuple[str, ...] = ()
-    on_disk: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-
-def catalogue_model(catalog: Catalog, entry: Entry, quant: str, repository: Repository | None = None) -> Model:
-    """A model that need not be on disk. OptionError for a quant whose size cannot be told."""
-    repository = repository or repository_of(entry, quant)
-    model = describe(entry, quant, catalog.tokenizers[entry.tokenizer], repository=repository)
-    return replace(model, hub=f"{repository.repo}:{quant}" if repository else "")
-
-
-def named_target(text: str, catalog: Catalog, note: Callable[[str], None]) -> tuple[Model, Entry | None]:
-    """A target by its file or its name, with its catalogue entry. OptionError, FileProblem."""
-    path = Path(text).expanduser()
-    if path.is_file():
-        model = read_model(path)
-        entry = match_entry(model, tuple(catalog.entries.values()), name_hint=path.stem)
-        if entry is None:
-            note(f"The catalogue does not know {model.name}: its family is taken for an unknown one.")
-            return model, None
-        for contradiction in contradictions(entry, model):
-            note(f"{contradiction}; the file is right.")
-        return model, entry
-    named = resolve(text, catalog)
-    quant = named.quant or DEFAULT_QUANT
-    if named.quant is None:
-        note(f"{text} names no quantization: {DEFAULT_QUANT} is taken. Append one, such as {named.entry.id}-q8.")
-    return catalogue_model(catalog, named.entry, quant, named.repository), named.entry
-
-
-def named_host(entry: HostEntry, memory_gib: int) -> Host:
-    """A machine of the catalogue, idle."""
-    total = memory_gib * GIB
-    notes: tuple[str, ...] = (f"Named with --host, not probed: {entry.source}.",)
-    ram = total
-    devices: tuple[Device, ...] = ()
-    if entry.backend != "cpu":
-        devices = (Device(entry.backend, entry.name, "gpu", total, int(FREE_SHARE * total), entry.unified),)
-        if entry.backend == "metal":
-            lent = int((METAL_SHARE if total >= SMALL_METAL_BYTES else SMALL_METAL_SHARE) * memory_gib)
-            notes += (
-                f"macOS lends the GPU about {lent} GiB by default; a pair that needs more wants "
-                "`sudo sysctl iogpu.wired_limit_mb=...` first.",
-            )
-        if not entry.unified:
-            ram = ASSUMED_RAM_BYTES
-            notes += (f"{ASSUMED_RAM_BYTES // GIB} GiB of RAM are assumed beside the card.",)
-    return Host(
-        fingerprint=f"catalogue:{entry.id}-{memory_gib}gb",
-        os="",
-        cpu=f"{entry.name}, {memory_gib} GiB",
-        isa=(),
-        cores_physical=0,
-        cores_usable=0,
-        ram_total_bytes=ram,
-        ram_available_bytes=int(FREE_SHARE * ram),
-        devices=devices,
-        notes=notes,
-    )
 
 
 def foresee(asked: Outlook, catalog: Catalog, posterior: Posterior) -> Recommendation:
     """The whole answer. NothingFits when the target itself does not fit."""
     started = time.monotonic()
-    placement = fits_alone(asked.target, asked.host, asked.settings.context)
-    candidates, rejected = _candidates(asked, catalog)
-    machines = _Machines(asked, catalog)
+    placement = place_alone(asked, catalog)
+    candidates, rejected = drafts_for(asked, catalog)
+    machines = Machines(asked.host, asked.host_entry, asked.target, catalog)
     forecast = _Forecast(asked, catalog, posterior, machines, placement)
     baseline = forecast.baseline()
-    found = answer(forecast.estimates(candidates) if candidates else [], candidates)
+    found = answer(
+        forecast.estimates(candidates) if candidates else [],
+        candidates,
+        nothing=nothing_to_try(rejected),
+        tried=lambda draft: kernel_of(draft.quant) in posterior.draft_kernels,
+    )
     return Recommendation(
         host=asked.host,
         build=asked.build,
@@ -170,127 +87,16 @@ def foresee(asked: Outlook, catalog: Catalog, posterior: Posterior) -> Recommend
         target_curve=CostCurve(0, (baseline.token_s,), {}),
         draft_curves={},
         trials=(),
-        measurement=_notes(asked, machines, found, candidates, time.monotonic() - started),
+        measurement=_notes(
+            asked,
+            (*machines.notes, *forecast.remarks(found.ranked, candidates)),
+            found,
+            candidates,
+            time.monotonic() - started,
+        ),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         what_if=tuple(_what_ifs(asked, catalog, posterior, forecast, found.ranked, candidates)),
     )
-
-
-# -- what could run --------------------------------------------------------------------------------------------------
-
-
-def _candidates(asked: Outlook, catalog: Catalog) -> tuple[list[Candidate], list[Rejected]]:
-    """Every published quant of every smaller model with the target's tokens; of the others those that look alike."""
-    candidates: list[Candidate] = []
-    rejected: list[Rejected] = []
-    for entry in catalog.entries.values():
-        if entry is asked.target_entry or entry.parameters >= asked.target.parameters:
-            continue
-        difference = _difference(asked, catalog, entry)
-        if difference is not None:
-            if _looks_alike(asked, entry):
-                rejected.append(Rejected(entry.name, "", "tokenizer", difference))
-            continue
-        for quant in quants_of(entry):
-            if quant in WITHDRAWN_QUANTS:
-                continue
-            draft = replace(
-                catalogue_model(catalog, entry, quant), path=asked.on_disk.get((entry.id, quant.upper()), "")
-            )
-            verdict = judge(
-                asked.target,
-                draft,
-                asked.host,
-                asked.settings.context,
-                k_max=asked.k or asked.settings.k_max,
-                difference_of=lambda target, draft: None,
-            )
-            if isinstance(verdict, Candidate):
-                candidates.append(verdict)
-            else:
-                rejected.append(verdict)
-    return candidates, rejected
-
-
-def _difference(asked: Outlook, catalog: Catalog, entry: Entry) -> str | None:
-    """Why the target's build would refuse this model as a draft."""
-    strict = 0 < asked.build.llama_cpp_build <= LAST_BUILD_WITH_STRICT_MARKERS
-    group = catalog.tokenizers[entry.tokenizer]
-    if asked.target_entry is not None:
-        return token_groups_incompatibility(
-            catalog.tokenizers[asked.target_entry.tokenizer],
-            asked.target.vocabulary.size,
-            group,
-            entry.shape.vocabulary_size,
-            compares_unused_markers=strict,
-        )
-    header = catalogue_model(catalog, entry, quants_of(entry)[0]).vocabulary if quants_of(entry) else None
-    if header is None:
-        return "no file of it is known"
-    return header_incompatibility(asked.target.vocabulary, header, compares_unused_markers=strict) or (
-        None if header.pre == asked.target.vocabulary.pre else "its tokens are not known to be the target's"
-    )
-
-
-def _looks_alike(asked: Outlook, entry: Entry) -> bool:
-    """A vocabulary of about the same size, or the same kind of name: somebody would try it."""
-    near = abs(entry.shape.vocabulary_size - asked.target.vocabulary.size) <= 1024
-    return near and entry.shape.architecture.removesuffix("moe") == asked.target.architecture.removesuffix("moe")
-
-
-# -- where it would run ----------------------------------------------------------------------------------------------
-
-
-class _Machines:
-    """Bandwidth and backend of each device of the host."""
-
-    def __init__(self, asked: Outlook, catalog: Catalog) -> None:
-        self.notes: list[str] = []
-        self._cpu_is_assumed = False
-        gpus = graphics_devices(asked.host)
-        self._gpu = self._of_gpu(asked, gpus[0], catalog) if gpus else None
-        self._cpu = self._of_cpu(asked)
-        self._layers = asked.target.layers + 1
-
-    def _of_cpu(self, asked: Outlook) -> Machine:
-        if asked.host_entry is not None and asked.host_entry.backend == "cpu":
-            return machine_of(asked.host_entry)
-        known = probed_cpu(asked.host)
-        self._cpu_is_assumed = known is None
-        return known or Machine("cpu", ASSUMED_RAM_BANDWIDTH)
-
-    def _from_ram(self) -> Machine:
-        if self._cpu_is_assumed:
-            self.notes.append(
-                f"The bandwidth of the RAM is assumed: {ASSUMED_RAM_BANDWIDTH / GB:.0f} GB/s. What does not fit on the "
-                "card depends on it."
-            )
-        return self._cpu
-
-    def _of_gpu(self, asked: Outlook, device: Device, catalog: Catalog) -> Machine | None:
-        if asked.host_entry is not None:
-            return machine_of(asked.host_entry)
-        known = hosts_matching(device.description, catalog, device.memory_total_bytes / GIB)
-        if known is not None:
-            return machine_of(known)
-        self.notes.append(f"The catalogue does not know {device.description}: its speed is taken for that of the RAM.")
-        return None
-
-    def of_target(self, placement: Placement) -> Machine:
-        """With layers on both sides: the two bandwidths in the proportion of the layers."""
-        layers = placement.target_gpu_layers
-        if layers == 0 or self._gpu is None:
-            return self._from_ram()
-        if layers < 0 or layers >= self._layers:
-            return self._gpu
-        share = layers / self._layers
-        on_gpu = share / self._gpu.bandwidth_bytes_per_s
-        on_cpu = (1 - share) / self._from_ram().bandwidth_bytes_per_s
-        slower = self._gpu if on_gpu > on_cpu else self._cpu  # where most of the time goes, kernels matter most
-        return Machine(slower.backend, 1 / (on_gpu + on_cpu))
-
-    def of_draft(self, placement: Placement) -> Machine:
-        return self._gpu if placement.draft_gpu_layers != 0 and self._gpu is not None else self._from_ram()
 
 
 # -- what it would give ----------------------------------------------------------------------------------------------
@@ -311,7 +117,7 @@ class _Forecast:
     """Prices every candidate with the prior."""
 
     def __init__(
-        self, asked: Outlook, catalog: Catalog, posterior: Posterior, machines: _Machines, alone: Placement
+        self, asked: Outlook, catalog: Catalog, posterior: Posterior, machines: Machines, alone: Placement
     ) -> None:
         self._asked, self._posterior, self._machines = asked, posterior, machines
         self._target, self._alone = _target_side(asked, catalog), machines.of_target(alone)
@@ -320,11 +126,27 @@ class _Forecast:
         self._law = step_law(asked.build)
         self._categories = asked.categories or (DEFAULT_CATEGORY,)
         self._token_s: dict[Machine, float] = {}
+        self._measured = measured_here(asked.measured, self._target, self._alone)
+        given_s = 1 / asked.baseline_tps if asked.baseline_tps else None
+        self._known_s = given_s or measured_baseline_s(self._measured)
 
     def baseline(self) -> Baseline:
-        tps = self._asked.baseline_tps
-        token_s = 1 / tps if tps else self._seconds(self._alone)
+        token_s = self._known_s or self._seconds(self._alone)
         return Baseline(1 / token_s, token_s, "prior")
+
+    def remarks(self, estimates: Sequence[Estimate], candidates: Sequence[Candidate]) -> Iterator[str]:
+        """What a reader must know beside these estimates."""
+        log_sd = token_log_sd(self._alone, self._target, self._posterior)
+        measured_s = measured_baseline_s(self._measured)
+        yield from baseline_remarks(self._asked, self._seconds(self._alone), log_sd, measured_s)
+        drafts = {one.draft.content_hash: one.draft for one in candidates}
+        names = {digest: self._side(draft).name for digest, draft in drafts.items()}
+        yield from measured_remarks(self._measured, estimates, names)
+        leading = drafts[estimates[0].config.draft] if estimates else None
+        yield from model_remarks(self._asked, self._catalog, leading)
+
+    def _side(self, draft: Model) -> Side:
+        return side_of_entry(self._catalog, self._entries[draft.name], draft)
 
     def estimates(self, candidates: Sequence[Candidate]) -> list[Estimate]:
         """Every candidate at the setting that should be best for it."""
@@ -390,14 +212,12 @@ class _Forecast:
 
     def _case(self, candidate: Candidate, category: str) -> Case:
         machine = self._machines.of_target(candidate.placement)
-        tps = self._asked.baseline_tps
-        entry = self._entries[candidate.draft.name]
         return Case(
             machine=machine,
             target=self._target,
-            draft=side_of_entry(self._catalog, entry, candidate.draft),
+            draft=self._side(candidate.draft),
             category=category,
-            baseline_s=1 / tps / self._slowdown(candidate) if tps else None,
+            baseline_s=self._known_s / self._slowdown(candidate) if self._known_s else None,
             draft_machine=self._machines.of_draft(candidate.placement),
             temperature=self._asked.settings.sampling.temperature,
         )
@@ -480,32 +300,20 @@ def _what_ifs(
 
 def _asked_again(asked: Outlook, draft: Model, catalog: Catalog, posterior: Posterior) -> Iterator[WhatIf]:
     """One draft under the settings of ``asked``; nothing where it does not fit under them."""
-    alone = fits_alone(asked.target, asked.host, asked.settings.context)
-    candidate = judge(
-        asked.target,
-        draft,
-        asked.host,
-        asked.settings.context,
-        k_max=asked.k or asked.settings.k_max,
-        difference_of=lambda target, draft: None,
-    )
+    candidate = judge_draft(asked, draft)
     if isinstance(candidate, Candidate):
-        forecast = _Forecast(asked, catalog, posterior, _Machines(asked, catalog), alone)
+        machines = Machines(asked.host, asked.host_entry, asked.target, catalog)
+        forecast = _Forecast(asked, catalog, posterior, machines, place_alone(asked, catalog))
         yield from (WhatIf(asked.settings, estimate) for estimate in forecast.estimates([candidate]))
 
 
 def _notes(
-    asked: Outlook, machines: _Machines, found: Answer, candidates: Sequence[Candidate], elapsed_s: float
+    asked: Outlook, remarks: Sequence[str], found: Answer, candidates: Sequence[Candidate], elapsed_s: float
 ) -> MeasurementNotes:
     text = " and ".join(asked.categories) or "code and structured text"
     heat = asked.settings.sampling.temperature
     others = "" if asked.categories else "; other text differs, chat accepts far less: --category chat"
     notes = [f"For {text}, at temperature {heat:g}, at a short context{others}."]
-    if asked.target.attention.recurrent_state_bytes:
-        notes.append(
-            "The target is recurrent or hybrid: a refused draft costs it a second pass, which is not priced here. Take "
-            "the speedups for upper bounds; this version cannot measure such a target."
-        )
     return MeasurementNotes(
         prompts=0,
         answer_tokens=0,
@@ -515,7 +323,7 @@ def _notes(
         elapsed_s=elapsed_s,
         from_store=False,
         repack_off=False,
-        notes=(*notes, *dict.fromkeys(machines.notes), *_next_step(asked, found, candidates)),
+        notes=(*notes, *dict.fromkeys(remarks), *_next_step(asked, found, candidates)),
     )
 
 
@@ -533,18 +341,12 @@ def _next_step(asked: Outlook, found: Answer, candidates: Sequence[Candidate]) -
         return []
     best = found.ranked[0]
     draft = next(one.draft for one in candidates if one.draft.content_hash == best.config.draft)
-    missing = [model for model in (asked.target, draft) if not model.path]
+    missing = [model for model in (asked.target, draft) if model.hub and not model.path]
     size_gib = sum(model.weights_bytes for model in missing) / GIB
     spread = (best.speedup_high / best.speedup_low) ** 0.5 - 1
     where = " on that machine" if asked.host_entry is not None else ""
     download = f"a download of {size_gib:.1f} GiB and " if missing else ""
     steps = [f"Measuring{where} costs {download}about five minutes; {_gain(spread)}."]
-    steps += [_source(model) for model in missing]
+    steps += [f"Pull it: advisor pull {model.hub}" for model in missing]
     paths = [model.path or f"{role}.gguf" for model, role in ((asked.target, "TARGET"), (draft, "DRAFT"))]
     return [*steps, f"Measure: advisor recommend --target {paths[0]} --draft {paths[1]}"]
-
-
-def _source(model: Model) -> str:
-    if model.hub:
-        return f"Pull it: advisor pull {model.hub}"
-    return f"No repository is known to publish {model.label}: quantize it yourself."

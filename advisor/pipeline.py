@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from advisor.catalog.load import FOLDER, Catalog, load
-from advisor.catalog.local import find_local, match_local
+from advisor.catalog.local import LocalModel, find_local, match_local
 from advisor.catalog.names import host_named, resolve
 from advisor.engines import ENGINES, StartEngine
 from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
@@ -22,6 +22,8 @@ from advisor.gguf import read_model
 from advisor.host import probe
 from advisor.options import PriorQuestion
 from advisor.plan import check_budget
+from advisor.predict.evidence import PairRow
+from advisor.predict.imported import read_kept
 from advisor.predict.prior import current
 from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
@@ -90,18 +92,20 @@ def recommend(request: Request, progress: Progress, start_engine: StartEngine | 
 def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], None]) -> Recommendation:
     """The answer before anything is measured. Raises AdvisorError for what a user can meet."""
     from advisor import outlook
+    from advisor.predict.places import named_host
+    from advisor.predict.question import Outlook, named_target
 
     catalog = load(user_catalogue())
-    target, entry = outlook.named_target(question.target, catalog, note)
-    on_disk = _paths_on_disk(catalog) if question.host is None else {}
+    target, entry = named_target(question.target, catalog, note)
+    on_disk = _paths_on_disk(catalog, question.models_dirs) if question.host is None else {}
     if entry is not None and not target.path:
         target = replace(target, path=on_disk.get((entry.id, target.quant.upper()), ""))
     host_entry, host = None, None
     if question.host is not None:
         host_entry, memory_gib = host_named(question.host, catalog)
-        host = outlook.named_host(host_entry, memory_gib)
+        host = named_host(host_entry, memory_gib)
     build = Build("llama-server", f"b{question.build}" if question.build else "current", question.build)
-    asked = outlook.Outlook(
+    asked = Outlook(
         target=target,
         target_entry=entry,
         host=host or probe(store_dir=data_dir()),
@@ -113,6 +117,7 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
         baseline_tps=question.baseline_tps,
         categories=question.categories,
         on_disk=on_disk,
+        measured=_imported_pairs(catalog, note),
     )
     recommendation = outlook.foresee(asked, catalog, current(data_dir()))
     try:
@@ -122,27 +127,50 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
     return recommendation
 
 
-def _paths_on_disk(catalog: Catalog) -> dict[tuple[str, str], str]:
+def _imported_pairs(catalog: Catalog, note: Callable[[str], None]) -> tuple[PairRow, ...]:
+    try:
+        return tuple(pair for _, evidence in read_kept(data_dir(), catalog) for pair in evidence.pairs)
+    except StoreError as error:
+        note(f"What was imported is left out: {error.what} {error.fix}".strip())
+        return ()
+
+
+def _paths_on_disk(catalog: Catalog, models_dirs: Sequence[Path]) -> dict[tuple[str, str], str]:
     """Paths of the catalogue's models that are on this machine, by id and quant."""
-    files = find_local(home=Path.home(), platform=sys.platform)
-    found = match_local(files, tuple(catalog.entries.values())) if files else ()
+    found = _models_on_disk(catalog, models_dirs)
     return {(one.entry.id, one.quant.upper()): one.model.path for one in found if one.entry is not None}
 
 
-def find_on_disk(question: PriorQuestion, models_dirs: Sequence[Path]) -> tuple[Path, tuple[Path, ...]] | None:
-    """The files of a named target and of smaller models, where both are on this machine."""
+def _models_on_disk(catalog: Catalog, models_dirs: Sequence[Path]) -> tuple[LocalModel, ...]:
+    files = find_local(models_dirs, home=Path.home(), platform=sys.platform)
+    return match_local(files, tuple(catalog.entries.values())) if files else ()
+
+
+def find_on_disk(
+    question: PriorQuestion, context: int, note: Callable[[str], None]
+) -> tuple[Path, tuple[Path, ...]] | None:
+    """The files of a named target and of smaller models, where both are on this machine and can be measured."""
     catalog = load(user_catalogue())
     named = resolve(question.target, catalog)
-    files = find_local([folder.expanduser() for folder in models_dirs], home=Path.home(), platform=sys.platform)
-    found = match_local(files, tuple(catalog.entries.values())) if files else ()
+    found = _models_on_disk(catalog, question.models_dirs)
     targets = [one for one in found if one.entry is named.entry and named.quant in (None, one.quant)]
-    if not targets:
+    able_targets = [one for one in targets if _can_be_measured(one.model, context, note)]
+    if not able_targets:
         return None
-    target = min(targets, key=lambda one: one.tuned).model
+    target = min(able_targets, key=lambda one: one.tuned).model
     drafts = [one.model for one in found if one.entry is not None and one.entry.parameters < named.entry.parameters]
     able = [model for model in drafts if header_incompatibility(target.vocabulary, model.vocabulary) is None]
     same = [model for model in able if model.vocabulary.pre == target.vocabulary.pre]
     return (Path(target.path), tuple(Path(model.path) for model in same)) if same else None
+
+
+def _can_be_measured(target: Model, context: int, note: Callable[[str], None]) -> bool:
+    try:
+        check_target(target, probe(store_dir=data_dir()), context)
+    except AdvisorError as error:
+        note(f"{target.path} is here, but it cannot be measured: {error.what} It is predicted.")
+        return False
+    return True
 
 
 def user_catalogue() -> Path:
@@ -153,6 +181,12 @@ def user_catalogue() -> Path:
 def read_target(path: Path, host: Host, context: int) -> Model:
     """Raises FileProblem for a file that is no whole model, NothingFits for one that does not fit alone."""
     target = read_model(path)
+    check_target(target, host, context)
+    return target
+
+
+def check_target(target: Model, host: Host, context: int) -> None:
+    """Raises as read_target, for a header that has been read."""
     if target.draft_only:
         raise FileProblem(
             f"{target.name} cannot be a target: it is a {target.draft_only} file.",
@@ -167,7 +201,6 @@ def read_target(path: Path, host: Host, context: int) -> Model:
             fix="Measure llama-server with and without the draft, or choose a target with attention only.",
         )
     fits_alone(target, host, context)
-    return target
 
 
 def read_drafts(paths: Sequence[Path]) -> tuple[list[Model], list[Rejected]]:

@@ -123,7 +123,8 @@ def _options(target: Model, draft: Model | None, host: Host, context: int, k_max
     for gpu in gpus:
         if not gpu.unified:  # in shared memory a layer costs the same on either side
             yield from pricing.partly_offloaded(gpu)
-    yield pricing.in_ram()
+    if not any(gpu.unified and gpu.memory_free_bytes >= host.ram_available_bytes for gpu in gpus):
+        yield pricing.in_ram()
 
 
 def graphics_devices(host: Host) -> tuple[Device, ...]:

@@ -58,7 +58,7 @@ def foreseen(monkeypatch: pytest.MonkeyPatch) -> list[PriorQuestion]:
         return make_recommendation(settings=settings)
 
     monkeypatch.setattr(pipeline, "foresee", foresee)
-    monkeypatch.setattr(pipeline, "find_on_disk", lambda question, models_dirs: None)
+    monkeypatch.setattr(pipeline, "find_on_disk", lambda question, context, note: None)
     return asked
 
 
@@ -174,13 +174,19 @@ class TestPrediction:
         self, fake: Pipeline, foreseen: list[PriorQuestion], target: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         drafts = (target.with_name("draft.gguf"),)
-        monkeypatch.setattr(pipeline, "find_on_disk", lambda question, models_dirs: (target, drafts))
+        monkeypatch.setattr(pipeline, "find_on_disk", lambda question, context, note: (target, drafts))
         result = run("recommend", "--target", "qwen2.5-72b-q8")
         assert result.exit_code == 0, result.output
         assert "it is measured" in result.stderr
         assert [(one.target, tuple(one.drafts)) for one in fake.requests] == [(target, drafts)]
         assert run("recommend", "--target", "qwen2.5-72b-q8", "--predict").exit_code == 0
         assert len(foreseen) == len(fake.requests) == 1
+
+    def test_folders_with_models_are_looked_into_for_a_prediction_too(
+        self, foreseen: list[PriorQuestion], tmp_path: Path
+    ) -> None:
+        assert run("recommend", "--target", "qwen2.5-72b-q8", "--predict", "--models-dir", tmp_path).exit_code == 0
+        assert foreseen[0].models_dirs == (tmp_path,)
 
 
 class TestOutput:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from advisor.cost.prior import Machine
 from advisor.cost.step_law import CURRENT
 from advisor.errors import FileProblem, StoreError
 from advisor.predict import imported, prior
-from advisor.predict.evidence import READ_OVER_PUBLISHED, Evidence, read_text
+from advisor.predict.evidence import READ_OVER_PUBLISHED, Evidence
 from advisor.predict.prior import current, posterior_to_json, shipped
+from advisor.predict.reading import read_text
 from advisor.report.json_document import document, dumps
 from advisor.testing.gguf_files import Q8_0, llama_tensors, llama_values, tokens, write
 from advisor.testing.hub import FakeHub, Refuse
@@ -486,13 +486,18 @@ def test_imported_evidence_moves_the_priors_in_use(tmp_path: Path, data_director
 
 
 def test_what_the_shipped_priors_know_is_not_learnt_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = "draftbench (MIT), known.json: 3 pairs, 1 baselines, 2026-02-06"
-    known = dataclasses.replace(shipped(), provenance=(line,))
+    first = run(
+        "fit-priors", "--from-scratch", "-o", tmp_path / "known-priors.json", saved(tmp_path / "a.json", table())
+    )
+    assert first.exit_code == 0, first.output
+    known = prior.posterior_from_json((tmp_path / "known-priors.json").read_text(encoding="utf-8"))
     monkeypatch.setattr(prior, "shipped", lambda: known)
-    message = refused("fit-priors", saved(tmp_path / "known.json", table()))
+    message = refused("fit-priors", saved(tmp_path / "another-name.json", table()))
     assert "left out" in message
-    assert "known.json" in message
+    assert "another-name.json" in message
     assert "nothing new" in message
+    changed = run("fit-priors", "-o", tmp_path / "b.json", saved(tmp_path / "a.json", table(timestamp="2026-02-07")))
+    assert changed.exit_code == 0, "other results under a known name are new"
 
 
 def test_imported_evidence_of_a_host_that_left_the_catalogue_is_passed_over(

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from advisor import pipeline
+from advisor.catalog.local import LocalModel
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.errors import BudgetTooSmall, EngineError, FileProblem, NothingFits, WorkloadError
+from advisor.options import PriorQuestion
 from advisor.pipeline import Interrupted, Request, recommend
 from advisor.progress import Silent
 from advisor.types import Config, Message, Model, Prompt, Recommendation, Settings, Workload, from_json, to_json
@@ -324,3 +326,40 @@ def test_answers_that_differ_from_the_targets_own_are_counted(models):
     runs = sum(len(trial.runs) for trial in found.trials)
     assert any(note.startswith(f"1 of {runs} speculative answers") for note in found.measurement.notes)
     assert ask(fresh=True).measurement.notes == ()
+
+
+# -- named targets that are on disk ----------------------------------------------------------------------------------
+
+
+def on_disk(
+    monkeypatch: pytest.MonkeyPatch, ram_bytes: int = 64 * GIB, **attention: int
+) -> tuple[tuple[Path, tuple[Path, ...]] | None, str]:
+    """What is found of a 7B and a 0.5B on disk, and what was said; the 7B has this attention."""
+    catalog = pipeline.load(pipeline.user_catalogue())
+    large, small = (catalog.entries[f"qwen2.5-{size}"] for size in ("7b", "0.5b"))
+    target = dataclasses.replace(TARGET, attention=dataclasses.replace(TARGET.attention, **attention))
+    models = (LocalModel(target, large, "Q8_0", "LM Studio"), LocalModel(SMALL, small, "Q8_0", "LM Studio"))
+    monkeypatch.setattr(pipeline, "_models_on_disk", lambda catalog, models_dirs: models)
+    host = make_host(ram_available_bytes=ram_bytes)
+    monkeypatch.setattr(pipeline, "probe", lambda *, store_dir, fresh=False: host)
+    notes: list[str] = []
+    return pipeline.find_on_disk(PriorQuestion("qwen2.5-7b-q8"), 4096, notes.append), " ".join(notes)
+
+
+def test_a_named_target_that_is_here_is_found_with_its_drafts(monkeypatch):
+    found, said = on_disk(monkeypatch)
+    assert found == (Path(TARGET.path), (Path(SMALL.path),))
+    assert said == ""
+
+
+def test_a_recurrent_target_that_is_here_is_predicted_and_that_is_said(monkeypatch):
+    found, said = on_disk(monkeypatch, recurrent_state_bytes=1000)
+    assert found is None
+    assert "recurrent" in said
+    assert "predicted" in said
+
+
+def test_a_target_that_is_here_but_does_not_fit_is_not_measured(monkeypatch):
+    found, said = on_disk(monkeypatch, ram_bytes=GIB)
+    assert found is None
+    assert "does not fit" in said

@@ -8,7 +8,7 @@ from tests.builders import make_candidate, make_estimate, make_model
 SMALL = make_model("Small", weights_bytes=2**29)
 LARGE = make_model("Large", weights_bytes=2**31)
 CANDIDATES = [make_candidate(SMALL), make_candidate(LARGE)]
-MEMORY = {SMALL.content_hash: 10, LARGE.content_hash: 20}
+BY_DRAFT = {one.draft.content_hash: one for one in CANDIDATES}
 
 
 def test_the_lower_end_decides_not_the_middle():
@@ -19,17 +19,17 @@ def test_the_lower_end_decides_not_the_middle():
 
 def test_a_tie_goes_to_the_draft_with_less_memory():
     heavy, light = make_estimate(LARGE, 1.500), make_estimate(SMALL, 1.495)
-    assert rank([heavy, light], MEMORY) == (light, heavy)
+    assert rank([heavy, light], BY_DRAFT) == (light, heavy)
 
 
 def test_beyond_a_tie_speed_wins_over_memory():
     heavy, light = make_estimate(LARGE, 1.6), make_estimate(SMALL, 1.5)
-    assert rank([heavy, light], MEMORY) == (heavy, light)
+    assert rank([heavy, light], BY_DRAFT) == (heavy, light)
 
 
 def test_among_settings_of_one_draft_the_measured_one_is_preferred_in_a_tie():
     predicted, measured = make_estimate(SMALL, 1.505, k=5), make_estimate(SMALL, 1.5, k=4, evidence="measured")
-    assert rank([predicted, measured], MEMORY)[0] == measured
+    assert rank([predicted, measured], BY_DRAFT)[0] == measured
 
 
 def test_an_interval_that_touches_one_is_a_no():
@@ -48,3 +48,22 @@ def test_the_runner_up_is_another_draft():
 
 def test_no_draft_left_is_a_no_too():
     assert answer([], []).verdict == "do-not-speculate"
+
+
+def test_a_tie_goes_to_a_kind_of_draft_that_was_tried_then_to_one_that_is_here() -> None:
+    here, elsewhere = make_model("Here", weights_bytes=2**31), make_model("Elsewhere", path="", weights_bytes=2**29)
+    by_draft = {one.draft.content_hash: one for one in (make_candidate(here), make_candidate(elsewhere))}
+    local, remote = make_estimate(here, 1.5, evidence="prior"), make_estimate(elsewhere, 1.5, evidence="prior")
+    assert rank([remote, local], by_draft) == (local, remote)
+    assert rank([local, remote], by_draft, lambda draft: draft.name == "Elsewhere") == (remote, local)
+
+
+def test_where_nothing_wins_the_draft_that_most_likely_helps_leads() -> None:
+    timid = make_estimate(SMALL, 1.01, speedup_low=0.97, speedup_high=1.05, evidence="prior")
+    able = make_estimate(LARGE, 1.40, speedup_low=0.95, speedup_high=2.06, evidence="prior")
+    assert rank([timid, able], BY_DRAFT) == (able, timid)
+    assert answer([timid, able], CANDIDATES).verdict == "do-not-speculate"
+
+
+def test_why_there_is_nothing_to_try_is_said() -> None:
+    assert answer([], [], nothing="nobody makes one").sentence == "Do not speculate: nobody makes one."

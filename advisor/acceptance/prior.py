@@ -40,11 +40,13 @@ class Chain:
 @dataclass(frozen=True)
 class ExpectedSteps:
     """Means over steps. ``accepted``: drafted tokens accepted, shape (cases, ks). ``drafted[..., n]``: the share of
-    steps that draft n tokens, shape (cases, ks, k_max + 1)."""
+    steps that draft n tokens, ``refused[..., n]``: the share whose draft is refused behind n accepted tokens, both of
+    shape (cases, ks, k_max + 1)."""
 
     ks: tuple[int, ...]
     accepted: Floats
     drafted: Floats
+    refused: Floats
     keeps_unsure: bool = False
 
     @property
@@ -96,16 +98,18 @@ def _expectations(
     limits = np.array(ks)
     accepted = np.zeros(starts.shape[:2])
     drafted = np.zeros((*starts.shape[:2], max(ks) + 1))
+    refused = np.zeros_like(drafted)
     before = np.ones(starts.shape[:2])
     for position in range(1, max(ks) + 1):
         within = position <= limits
         accepted += np.where(within, (alive * accepts).sum(-1), 0)
+        refused[..., position - 1] = np.where(within, (alive * (drafts - accepts)).sum(-1), 0)
         reached = np.where(within, (drafting * drafts).sum(-1), 0)
         drafted[..., position - 1] += np.where(within, before - reached, 0)
         drafted[:, limits == position, position] += reached[:, limits == position]
         before = reached
         alive, drafting = (alive * goes_on) @ moves, (drafting * confident) @ moves
-    return ExpectedSteps(ks, accepted, drafted, keeps_unsure)
+    return ExpectedSteps(ks, accepted, drafted, refused, keeps_unsure)
 
 
 def _start_distributions(accepts: Floats, goes_on: Floats, moves: Floats, ks: tuple[int, ...]) -> Floats:

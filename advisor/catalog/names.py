@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from advisor.catalog.load import Catalog, published_size
@@ -77,6 +77,9 @@ def resolve(text: str, catalog: Catalog) -> Named:
     name, tag = _without_tag(_INSIDE_HUB.sub("", _HUB.sub("", text.strip())).strip("/"))
     quant = quant_named(tag or "")
     if tag is not None and quant is None:
+        sized = _by_name(f"{name.rpartition('/')[2]}-{tag}", catalog)  # as Ollama calls it: llama3.3:70b
+        if sized is not None:
+            return sized
         raise OptionError(f"{text}: {tag} is not a quantization.", fix="Write for example :Q8_0 or :Q4_K_M.")
     found = _by_repository(name, quant, catalog) or _by_name(name.rpartition("/")[2], catalog)
     if found is None:
@@ -175,14 +178,28 @@ def _quant_of_file(file: str, repository: Repository) -> str | None:
 
 def _by_name(name: str, catalog: Catalog) -> Named | None:
     """An id, a name or a file name, with a quantization at its end or without."""
-    index, plain = _index(catalog), _plain(_stem(name))
-    if plain in index:
-        return Named(_only(name, index[plain], catalog))
+    plain, index = _plain(_stem(name)), _index(catalog)
+    without_dashes: dict[str, tuple[str, ...]] = {}
+    for known, ids in index.items():
+        same = without_dashes.get(_joined(known), ())
+        without_dashes[_joined(known)] = tuple(dict.fromkeys((*same, *ids)))
+    return _in_index(name, plain, index, catalog, str) or _in_index(name, plain, without_dashes, catalog, _joined)
+
+
+def _in_index(
+    name: str, plain: str, index: Mapping[str, tuple[str, ...]], catalog: Catalog, spelled: Callable[[str], str]
+) -> Named | None:
+    if spelled(plain) in index:
+        return Named(_only(name, index[spelled(plain)], catalog))
     for cut in (place.start() for place in re.finditer(r"[-.@]", plain)):
         quant = quant_named(_quant_text(plain[cut + 1 :]))
-        if quant and plain[:cut] in index:
-            return Named(_only(name, index[plain[:cut]], catalog), quant)
+        if quant and spelled(plain[:cut]) in index:
+            return Named(_only(name, index[spelled(plain[:cut])], catalog), quant)
     return None
+
+
+def _joined(plain: str) -> str:
+    return plain.replace("-", "")
 
 
 def _quant_text(plain: str) -> str:
@@ -269,12 +286,14 @@ def host_named(text: str, catalog: Catalog) -> tuple[HostEntry, int]:
     for name in (plain, bare):
         match = _MEMORY.fullmatch(name)
         wanted, memory = (match["host"], int(match["gib"])) if match else (name, None)
-        found = [(host, size) for host in catalog.hosts if host.id == wanted for size in host.memory_gib]
+        hosts = [host for host in catalog.hosts if host.id == wanted]
+        hosts = hosts or [host for host in catalog.hosts if _joined(wanted) in _short_names(host)]
+        found = [(host, size) for host in hosts for size in host.memory_gib]
         exact = [one for one in found if memory is None or one[1] == memory]
         if len(exact) == 1:
             return exact[0]
         if found:
-            raise _which_memory(text, found)
+            raise _which_memory(text, found, memory)
     near = _nearest(bare, host_names(catalog)) or _nearest(bare, dict.fromkeys(host.id for host in catalog.hosts))
     raise OptionError(
         f"The catalogue knows no host called {text}.",
@@ -283,8 +302,15 @@ def host_named(text: str, catalog: Catalog) -> tuple[HostEntry, int]:
     )
 
 
-def _which_memory(text: str, found: list[tuple[HostEntry, int]]) -> OptionError:
-    names = ", ".join(f"{host.id}-{size}gb" for host, size in found)
+def _short_names(host: HostEntry) -> tuple[str, str]:
+    """ "rtx-4090" is rtx4090 or 4090."""
+    return _joined(host.id), _joined(host.id).removeprefix("rtx")
+
+
+def _which_memory(text: str, found: list[tuple[HostEntry, int]], memory_gib: int | None) -> OptionError:
+    names = ", ".join(dict.fromkeys(f"{host.id}-{size}gb" for host, size in found))
+    if memory_gib is not None and memory_gib not in [size for _, size in found]:
+        return OptionError(f"The catalogue knows no {text}.", fix=_did_you_mean([names]))
     return OptionError(f"{text} does not say which of these machines is meant: {names}.", fix="Name one of them.")
 
 

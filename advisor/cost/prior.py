@@ -30,6 +30,7 @@ Floats = npt.NDArray[np.float64]
 # go, on CUDA and CPUs through all row counts of the tables.
 VECTOR_ROWS = {"metal": 8, "vulkan": 8, "cuda": 32, "rocm": 8, "cpu": 32}
 EXPERTS, EXPERTS_FIRST = "cost/experts_shared", "cost/experts_first"
+MIXTURE = "layer/mixture"
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,25 @@ def load_of(model: Model) -> Load:
     total, used = model.experts
     idle = max(0, model.weights_bytes - model.active_weights_bytes - _table_bytes(model))
     routed = idle * used / (total - used) if total > used else 0.0
-    share = model.active_weights_bytes / max(1, model.weights_bytes - _table_bytes(model))
     return Load(
         read_bytes=float(model.active_weights_bytes),
-        active_parameters=model.parameters * share,
+        active_parameters=float(_active_parameters(model)),
         layers=model.layers,
         kernel=kernel_of(model.quant),
         experts=model.experts,
         routed_bytes=min(routed, float(model.active_weights_bytes)),
     )
+
+
+def _active_parameters(model: Model) -> int:
+    """Of a mixture without the rows of the input table that are not read and the experts that are not used."""
+    total, used = model.experts
+    if not total:
+        return model.parameters
+    table = 0 if model.tied_output_bytes else model.vocabulary.size * model.embedding_length
+    expert = 3 * model.embedding_length * (model.expert_feed_forward_length or model.feed_forward_length)
+    idle = expert * (total - used) * (model.layers - model.nextn_layers)
+    return max(model.parameters - table - idle, 0) or model.parameters
 
 
 def _table_bytes(model: Model) -> int:
@@ -109,9 +120,14 @@ def row_terms(machine: Machine, load: Load) -> dict[str, float]:
     return dict.fromkeys(names, 1.0)
 
 
-def overhead_terms(machine: Machine) -> tuple[str, str]:
-    """Names of log(seconds a pass) and log(seconds a layer)."""
-    return f"overhead/{machine.backend}", f"layer/{machine.backend}"
+def overhead_term(machine: Machine) -> str:
+    """The name of log(seconds a pass)."""
+    return f"overhead/{machine.backend}"
+
+
+def layer_terms(machine: Machine, load: Load) -> dict[str, float]:
+    """log(seconds a layer) as a sum of named coefficients."""
+    return dict.fromkeys([f"layer/{machine.backend}", *([MIXTURE] if load.experts[0] else [])], 1.0)
 
 
 @dataclass(frozen=True)
@@ -160,12 +176,11 @@ def passes(cases: Sequence[tuple[Machine, Load]], index: dict[str, int]) -> Pass
                 matrix[row, index[name]] = value
         return matrix
 
-    overheads = [overhead_terms(machine) for machine, _ in cases]
     return Pass(
         efficiency_terms=terms([efficiency_terms(machine, load.kernel) for machine, load in cases]),
         row_terms=terms([row_terms(machine, load) for machine, load in cases]),
-        overhead_terms=terms([{name: 1.0} for name, _ in overheads]),
-        layer_terms=terms([{name: 1.0} for _, name in overheads]),
+        overhead_terms=terms([{overhead_term(machine): 1.0} for machine, _ in cases]),
+        layer_terms=terms([layer_terms(machine, load) for machine, load in cases]),
         layers=np.array([load.layers for _, load in cases], float),
         read_s=np.array([load.read_bytes / machine.bandwidth_bytes_per_s for machine, load in cases]),
         row_s=np.array([load.active_parameters / machine.bandwidth_bytes_per_s for machine, load in cases]),
@@ -182,7 +197,8 @@ def coefficient_names(machine: Machine, load: Load) -> set[str]:
     return {
         *efficiency_terms(machine, load.kernel),
         *row_terms(machine, load),
-        *overhead_terms(machine),
+        overhead_term(machine),
+        *layer_terms(machine, load),
         EXPERTS,
         EXPERTS_FIRST,
     }

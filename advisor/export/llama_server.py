@@ -14,10 +14,12 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from advisor.printable import is_printable
+from advisor.prune import best_option
 from advisor.types import Config, Host, Model, Placement, Recommendation
 
 FIRST_BUILD_WITH_SPEC_FLAGS, FIRST_BUILD_THAT_NEEDS_SPEC_TYPE = 8981, 9464
 CURRENT_BUILD = 1 << 30  # a build that is not known
+FILE_TO_MAKE = {"-m": "TARGET.gguf", "-md": "DRAFT.gguf"}  # of models that nobody publishes: the notes say so
 
 # Needs no quotes in cmd.exe, nor in PowerShell, where a comma makes a list and a leading @ or % has a meaning.
 _PLAIN_ON_WINDOWS = re.compile(r"[A-Za-z0-9_.:\\/+=-]+")
@@ -51,7 +53,9 @@ def shell(argv: Sequence[str], *, windows: bool | None = None) -> str:
 
 def _source(model: Model, file_flag: str, hub_flag: str) -> list[str]:
     """A file, or the repository that llama-server downloads a model from that is not here yet."""
-    return [file_flag, model.path] if model.path or not model.hub else [hub_flag, model.hub]
+    if model.path or not model.hub:
+        return [file_flag, model.path or FILE_TO_MAKE[file_flag]]
+    return [hub_flag, model.hub]
 
 
 def _speculation(rec: Recommendation, config: Config) -> list[str]:
@@ -71,10 +75,10 @@ def _speculation(rec: Recommendation, config: Config) -> list[str]:
 
 
 def _placement(rec: Recommendation, config: Config | None) -> Placement:
-    for candidate in rec.candidates:
-        if config is None or candidate.draft.content_hash == config.draft:
-            return candidate.placement
-    return Placement()
+    """The target alone gets the room that a draft would have taken."""
+    if config is None:
+        return best_option(rec.target, None, rec.host, rec.settings.context, k_max=0).placement
+    return next(one.placement for one in rec.candidates if one.draft.content_hash == config.draft)
 
 
 def _offload(host: Host, placement: Placement, *, speculate: bool) -> list[str]:

@@ -33,9 +33,10 @@ from advisor.catalog.load import FOLDER, Catalog, load
 from advisor.cost.step_law import StepLaw
 from advisor.errors import AdvisorError, FileProblem
 from advisor.predict import imported
-from advisor.predict.evidence import DecodeRow, Evidence, PairRow, read_evidence
+from advisor.predict.evidence import DecodeRow, Evidence, PairRow
 from advisor.predict.fit import fit
 from advisor.predict.prior import Z_80, Posterior, Side, current, predict
+from advisor.predict.reading import read_evidence
 from advisor.printable import visible
 
 Floats = npt.NDArray[np.float64]

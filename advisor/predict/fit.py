@@ -15,15 +15,15 @@ import numpy.typing as npt
 from advisor.cost.prior import EXPERTS, EXPERTS_FIRST, coefficient_names, passes
 from advisor.errors import FileProblem
 from advisor.predict.evidence import DecodeRow, Evidence, PairRow
-from advisor.predict.prior import Design, Posterior, assumed
+from advisor.predict.prior import DECODE_SD, OTHER_HOST, Design, Posterior, assumed
 
 Floats = npt.NDArray[np.float64]
 
-DECODE_SD, BASELINE_SD = 0.10, 0.03  # tables of many builds; baselines of one
+BASELINE_SD = 0.03  # of one build
 VERIFY_SD = 0.12
 SPEEDUP_SD, ACCEPTANCE_SD = 0.03, 0.05
 STEP = 1e-4
-PASSING = ("skill/text/", "row/run/")
+PASSING = ("skill/text/", "row/run/", f"efficiency/host/{OTHER_HOST}", f"row/host/{OTHER_HOST}")
 UNMOVED = 0.02  # of the assumed spread
 EARLIER_ROWS = 20
 
@@ -152,7 +152,8 @@ def _grouped(pairs: Sequence[PairRow]) -> list[list[PairRow]]:
 
 
 def compact(posterior: Posterior) -> Posterior:
-    """Without what says nothing of a case to come: single texts and runs, and coefficients that no row has moved."""
+    """Without what says nothing of a case to come: single texts and runs, machines that nobody can ask for, and
+    coefficients that no row has moved."""
     deviations = np.sqrt(np.diag(posterior.covariance))
     pairs = zip(posterior.names, posterior.mean, deviations, strict=True)
     keep = [i for i, (name, mean, sd) in enumerate(pairs) if not name.startswith(PASSING) and _moved(name, mean, sd)]

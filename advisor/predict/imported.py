@@ -14,7 +14,8 @@ from pathlib import Path
 from advisor.catalog.load import Catalog
 from advisor.errors import FileProblem, StoreError
 from advisor.host.files import write_atomically
-from advisor.predict.evidence import Evidence, read_text
+from advisor.predict.evidence import Evidence
+from advisor.predict.reading import read_text
 
 SCHEMA = "draft-advisor/evidence/1"
 

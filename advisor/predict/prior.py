@@ -21,16 +21,32 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.acceptance.prior import Chain, ExpectedSteps, expected_steps
-from advisor.cost.prior import EXPERTS, EXPERTS_FIRST, Load, Machine, Pass, coefficient_names, passes
+from advisor.cost.prior import (
+    EXPERTS,
+    EXPERTS_FIRST,
+    MIXTURE,
+    Load,
+    Machine,
+    Pass,
+    coefficient_names,
+    kernel_of,
+    passes,
+)
 from advisor.cost.step_law import CURRENT, StepLaw
 from advisor.errors import StoreError
 
 Floats = npt.NDArray[np.float64]
 
+DRAFT = "skill/draft/"
+OTHER_HOST = "other "  # before the name of a machine that only a table has
 SPREAD, PERSISTENCE = "chain/log_spread", "chain/persistence"
 REFERENCE_DRAFT_PARAMETERS, REFERENCE_TARGET_PARAMETERS = 1.5e9, 14e9
 STEP = 1e-3  # of the numerical derivatives
 TRIED_K, TRIED_P_MIN, UNTRIED_SD = 16, 0.75, 0.06
+LEAST_TRIED_BITS = 2.9  # a weight of a draft's layers: what the Q2_K files of the tables have
+DECODE_SD = 0.10  # how far decode speeds of one machine and quantization differ between builds
+UNTRIED_KERNEL_SD = 0.1  # a draft in a quantization that no measured draft had: files, kernels and skill may differ
+CHECKPOINT_SD = 0.15  # copying the state of a recurrent target is not priced, and no table has such a pair
 Z_80 = 1.2816
 
 # Mean and standard deviation of a coefficient before any table is seen, by the longest matching beginning of its name.
@@ -45,8 +61,9 @@ ASSUMED: Mapping[str, tuple[float, float]] = {
     "skill/target_bits": (-1.0, 1.0),
     "skill/family/": (0.0, 0.5),
     "skill/text/": (0.0, 0.2),
-    "skill/draft/": (0.0, 0.07),
+    DRAFT: (0.0, 0.07),
     "skill/other_base": (-0.7, 0.5),
+    "skill/few_bits": (-1.0, 1.0),
     "skill/temperature": (0.0, 0.35),
     "skill/category/": (-0.7, 0.7),
     "skill/category/code": (0.0, 0.2),
@@ -75,9 +92,19 @@ ASSUMED: Mapping[str, tuple[float, float]] = {
     "efficiency/rocm/": (0.0, 0.1),
     "efficiency/vulkan/": (0.0, 0.1),
     "efficiency/cpu/": (0.0, 0.1),
+    # Unpacking few bits costs work, looking weights up in tables more; the bandwidth is not what limits such kernels.
+    "efficiency/metal/IQ1": (-0.3, 0.25),
+    "efficiency/metal/IQ2": (-0.3, 0.25),
+    "efficiency/metal/IQ3": (-0.3, 0.25),
+    "efficiency/cpu/Q2_K": (-0.2, 0.2),
+    "efficiency/cpu/Q3_K": (-0.2, 0.2),
+    "efficiency/cpu/IQ1": (-0.6, 0.3),
+    "efficiency/cpu/IQ2": (-0.6, 0.3),
+    "efficiency/cpu/IQ3": (-0.5, 0.3),
     "overhead/": (np.log(3e-4), 0.7),
     "layer/": (np.log(3e-5), 0.7),
     "layer/cpu": (np.log(1e-5), 0.7),
+    MIXTURE: (0.7, 0.5),  # routing, and kernels for few rows of many matrices
     "row/metal": (-1.1, 0.4),
     "row/cuda": (-2.2, 0.4),
     "row/rocm": (-1.6, 0.5),
@@ -108,7 +135,8 @@ def assumed(name: str) -> tuple[float, float]:
 @dataclass(frozen=True)
 class Side:
     """A model as the acceptance prior sees it. ``base``: the pre-trained model it was tuned from. ``name`` with its
-    quantization, for what is particular to this file."""
+    quantization, for what is particular to this file. ``layer_bits``: bits a weight without the tables of tokens.
+    ``is_recurrent``: it has a state that cannot be rolled back token by token."""
 
     name: str
     family: str
@@ -117,6 +145,8 @@ class Side:
     active_parameters: float
     bits_per_weight: float
     load: Load
+    layer_bits: float = 16.0
+    is_recurrent: bool = False
 
     @property
     def skill_parameters(self) -> float:
@@ -155,8 +185,10 @@ def skill_terms(case: Case) -> dict[str, float]:
     }
     if case.draft.base != case.target.base:
         terms["skill/other_base"] = 1.0
+    if case.draft.layer_bits < LEAST_TRIED_BITS:
+        terms["skill/few_bits"] = LEAST_TRIED_BITS - case.draft.layer_bits
     if case.draft.name:
-        terms[f"skill/draft/{case.draft.name}"] = 1.0
+        terms[f"{DRAFT}{case.draft.name}"] = 1.0
     if case.temperature > 0:
         terms["skill/temperature"] = case.temperature
     return terms
@@ -188,6 +220,11 @@ class Posterior:
     covariance: Floats
     row_sd: float
     provenance: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def draft_kernels(self) -> frozenset[str]:
+        """Kernels that measured drafts had."""
+        return frozenset(kernel_of(name.rpartition(" ")[2]) for name in self.names if name.startswith(DRAFT))
 
     def over(self, names: Iterable[str]) -> Posterior:
         """The same belief over these names: unknown ones as assumed, independent of the rest."""
@@ -284,6 +321,7 @@ class Design:
         self.draft: Pass = passes(drafts, self.index)
         self._skill, self._confidence = self._matrix(skills), self._matrix(confidences)
         self._baseline_s = np.array([np.nan if case.baseline_s is None else case.baseline_s for case in cases])
+        self._restores = np.array([case.target.is_recurrent for case in cases], float)
         self._shares_machine = np.array([case.draft_machine in (None, case.machine) for case in cases], bool)
         self._chain = [self.index[name] for name in (SPREAD, PERSISTENCE)]
         self._cost = sorted(self.index[name] for name in costs)
@@ -333,12 +371,18 @@ class Design:
 
     def log_speedup(self, values: Floats, steps: ExpectedSteps) -> Floats:
         """Shape (cases, ks)."""
-        b_max = max(steps.ks) + 1
+        b_max = max(steps.ks) + 2
         target, draft = self.target_s(values, b_max), self.draft_s(values, b_max)
-        step_s = np.einsum("ckn,cn->ck", steps.drafted, target) + steps.draft_calls() * draft[:, :1]
+        verified = np.pad(steps.drafted, ((0, 0), (0, 0), (0, 1)))
+        # A refused draft restores a recurrent target and decodes again what was accepted and the token behind it, which
+        # gives one token more (llama.cpp tools/server/server-context.cpp).
+        again = self._restores[:, None, None] * steps.refused
+        verified[..., 1:] += again
+        tokens = steps.tokens_per_step + again.sum(-1)
+        step_s = np.einsum("ckn,cn->ck", verified, target) + steps.draft_calls() * draft[:, :1]
         if self._law.reevaluates:
-            step_s += np.einsum("ckn,cn->ck", steps.drafted, draft)
-        return np.asarray(np.log(steps.tokens_per_step * target[:, :1] / step_s))
+            step_s += np.einsum("ckn,cn->ck", verified, draft)
+        return np.asarray(np.log(tokens * target[:, :1] / step_s))
 
     def gradient(self, values: Floats, ks: tuple[int, ...], p_min: float) -> tuple[Floats, Floats]:
         """Derivatives of log(speedup) and of the acceptance rate, both of shape (cases, ks, names)."""
@@ -391,7 +435,8 @@ def predict(
     if with_sd:
         slopes, _ = design.gradient(belief.mean, ks, p_min)
         variance = np.einsum("ckn,ckn->ck", slopes @ belief.covariance, slopes)
-        log_sd = np.sqrt(variance + belief.row_sd**2 + _untried_sd(ks, p_min) ** 2)
+        untried = np.hypot(_untried_sd(ks, p_min), _untried_pair_sd(cases, posterior)[:, None])
+        log_sd = np.sqrt(variance + belief.row_sd**2 + untried**2)
     return PriorSpeedup(ks, np.exp(log_speedup), log_sd, steps.acceptance_rate, steps.tokens_per_step)
 
 
@@ -401,7 +446,28 @@ def _untried_sd(ks: tuple[int, ...], p_min: float) -> Floats:
     return np.where(tried, 0.0, UNTRIED_SD)
 
 
+def _untried_pair_sd(cases: Sequence[Case], posterior: Posterior) -> Floats:
+    """How far the model itself may be off for kinds of pairs that no table has, shape (cases,)."""
+    restored = [CHECKPOINT_SD if case.target.is_recurrent else 0.0 for case in cases]
+    tried = [case.draft.load.kernel in posterior.draft_kernels for case in cases]
+    return np.hypot(restored, np.where(tried, 0.0, UNTRIED_KERNEL_SD))
+
+
 def token_seconds(machine: Machine, side: Side, posterior: Posterior) -> float:
     """t(1) of a model by itself."""
     design = Design([Case(machine, side, side)], CURRENT)
     return float(design.target_s(posterior.over(design.names).mean, 1)[0, 0])
+
+
+def token_log_sd(machine: Machine, side: Side, posterior: Posterior) -> float:
+    """Standard deviation of log(t(1))."""
+    design = Design([Case(machine, side, side)], CURRENT)
+    belief = posterior.over(design.names)
+
+    def log_seconds(values: Floats) -> float:
+        return float(np.log(design.target_s(values, 1)[0, 0]))
+
+    here = log_seconds(belief.mean)
+    steps = STEP * np.eye(len(belief.mean))
+    slopes = np.array([(log_seconds(belief.mean + step) - here) / STEP for step in steps])
+    return float(np.sqrt(slopes @ belief.covariance @ slopes + DECODE_SD**2))

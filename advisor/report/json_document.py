@@ -101,6 +101,7 @@ def _candidate(row: Row) -> dict[str, Any]:
         "speedup_high": estimate.speedup_high,
         "tokens_per_second": estimate.tokens_per_second,
         "evidence": estimate.evidence,
+        **({"on_disk": True} if row.is_on_disk else {}),
     }
 
 

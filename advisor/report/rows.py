@@ -19,6 +19,11 @@ class Row:
         return self.candidate.draft
 
     @property
+    def is_on_disk(self) -> bool:
+        """Of a prediction: the draft need not be downloaded. What was measured is on disk anyway."""
+        return self.estimate.evidence == "prior" and bool(self.draft.path)
+
+    @property
     def fits(self) -> bool:
         return all(device.fits for device in self.candidate.memory)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+ON_DISK = ", on disk"
 _LABEL_WIDTH = 11
 _SHOWN_REJECTED = 12
 _TABLE_MIN_COLUMNS = 92  # below this the candidate table would break numbers; a list is printed instead
@@ -122,7 +123,7 @@ def _candidate_table(shown: Iterable[Row], pick: Estimate | None) -> Table:
             f"{estimate.tokens_per_step:.2f}",
             interval(estimate),
             f"{estimate.tokens_per_second:.1f}",
-            estimate.evidence,
+            f"{estimate.evidence}{ON_DISK}" if row.is_on_disk else estimate.evidence,
         )
         table.add_row(*(_text(cell) for cell in cells), style="bold" if marked else None)
     return table
@@ -134,6 +135,7 @@ def _row_sentence(row: Row) -> str:
         f"{row.draft.label}, k {estimate.config.k}, p_min {estimate.config.p_min:g}: {interval(estimate)}, "
         f"{estimate.tokens_per_second:.1f} tok/s, {percent(estimate.acceptance_rate)} accepted, "
         f"{estimate.tokens_per_step:.2f} tokens per step, {size(row.candidate.memory_bytes)}, {estimate.evidence}"
+        f"{ON_DISK if row.is_on_disk else ''}"
     )
 
 

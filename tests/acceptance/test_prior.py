@@ -262,3 +262,18 @@ def test_a_k_among_others_is_the_same_as_alone():
         among = one(2.0, p_min=0.6)
         assert among.accepted[0, KS.index(k)] == pytest.approx(steps.accepted[0, 0])
         assert among.drafted[0, KS.index(k), : k + 1] == pytest.approx(steps.drafted[0, 0])
+
+
+@pytest.mark.parametrize("keeps_unsure", [False, True])
+@pytest.mark.parametrize("p_min", [0.0, 0.75])
+def test_a_draft_is_refused_behind_what_was_accepted(p_min, keeps_unsure):
+    """Survival adds up: behind n accepted tokens a step was refused, ended, or went on."""
+    steps = expected_steps(np.array([1.5]), TYPICAL, KS, p_min, keeps_unsure=keeps_unsure)
+    whole = 1 - steps.refused.sum(-1)
+    assert (steps.refused >= 0).all()
+    assert (whole > 0).all()
+    assert steps.refused[0, KS.index(1), 0] == pytest.approx(
+        mean_drafted(steps)[0, KS.index(1)] - steps.accepted[0, KS.index(1)]
+    )
+    lost = steps.refused @ np.arange(steps.refused.shape[-1])
+    assert (lost <= steps.accepted).all()

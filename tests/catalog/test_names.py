@@ -296,3 +296,30 @@ def test_memory_tells_chips_of_one_name_apart() -> None:
     assert large is not None
     assert (small.bandwidth_gb_per_s, large.bandwidth_gb_per_s) == (410, 546)
     assert hosts_matching("Apple M4 Max", CATALOG) == small, "without the memory the slower one is the safe answer"
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "quant"),
+    [
+        ("llama3.3:70b", "llama-3.3-70b", None),
+        ("llama3.3:70b-instruct-q4_K_M", "llama-3.3-70b", "Q4_K_M"),
+        ("gemma3:27b", "gemma-3-27b", None),
+        ("qwen2.5:72b", "qwen2.5-72b", None),
+        ("phi4", "phi-4", None),
+    ],
+)
+def test_names_as_ollama_writes_them(text: str, entry: str, quant: str | None) -> None:
+    found = resolve(text, CATALOG)
+    assert (found.entry.id, found.quant) == (entry, quant)
+
+
+@pytest.mark.parametrize(("text", "host"), [("rtx4090", "rtx-4090"), ("4090", "rtx-4090"), ("m4max-128gb", "m4-max")])
+def test_hosts_without_dashes(text: str, host: str) -> None:
+    assert host_named(text, CATALOG)[0].id == host
+
+
+def test_a_size_that_a_host_does_not_have_is_said() -> None:
+    with pytest.raises(OptionError) as caught:
+        host_named("rtx-4090-48gb", CATALOG)
+    assert "rtx-4090-48gb" in caught.value.what
+    assert "rtx-4090-24gb" in caught.value.fix

@@ -147,7 +147,7 @@ def test_a_dense_model_with_its_own_output_matrix_does_not_read_its_input_table(
     )
     load = load_of(model)
     assert load.read_bytes == 9 * GB
-    assert load.active_parameters == pytest.approx(10 * GB)  # every weight outside the table takes part
+    assert load.active_parameters == pytest.approx(10 * GB)
     assert (load.routed_bytes, load.experts, load.layers, load.kernel) == (0, (0, 0), 48, "Q8_0")
 
 
@@ -169,12 +169,22 @@ def test_a_mixture_reads_its_share_of_the_experts(tied):
     table = {"token_embedding_bytes": GB, "tied_output_bytes": GB if tied else 0}
     read = 2 * GB + GB + (GB if tied else 0)
     model = make_model(
-        weights_bytes=19 * GB, active_weights_bytes=read, parameters=30 * GB, experts=(128, 8), quant="Q4_K_M", **table
+        weights_bytes=19 * GB,
+        active_weights_bytes=read,
+        parameters=30 * GB,
+        experts=(128, 8),
+        quant="Q4_K_M",
+        layers=49,
+        nextn_layers=1,
+        embedding_length=2048,
+        expert_feed_forward_length=768,
+        **table,
     )
     load = load_of(model)
     assert load.routed_bytes == pytest.approx(GB)
     assert load.read_bytes == read
-    assert load.active_parameters == pytest.approx(30 * GB * read / (19 * GB if tied else 18 * GB))
+    unread = 0 if tied else model.vocabulary.size * 2048
+    assert load.active_parameters == pytest.approx(30 * GB - unread - 48 * 120 * 3 * 2048 * 768)
     assert load.experts == (128, 8)
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from advisor.export.llama_server import command, shell
 from advisor.types import Build, Placement, Recommendation, Settings
 from tests.builders import (
+    GIB,
+    make_candidate,
     make_estimate,
     make_gpu_host,
     make_measurement,
@@ -231,3 +233,38 @@ def test_the_text_itself_cannot_drive_a_terminal() -> None:
 )
 def test_one_line_for_windows(arg: str, quoted: str) -> None:
     assert shell(["llama-server", "-m", arg], windows=True) == f"llama-server -m {quoted}"
+
+
+GPU = "CUDA0"
+
+
+def alone(target_gib: float, **changes: object) -> dict[str, str]:
+    """The command without a draft, for a target of this size beside a card of 24 GiB."""
+    target = make_model(weights_bytes=int(target_gib * GIB))
+    fields = {"target": target, "host": make_gpu_host(), "best": None, **changes}
+    return values(command(make_recommendation("do-not-speculate", **fields)))
+
+
+def test_the_target_alone_gets_the_room_that_a_draft_would_have_taken() -> None:
+    target = make_model(weights_bytes=20 * GIB)
+    cut_back = dataclasses.replace(
+        make_candidate(make_model("Small", weights_bytes=GIB)), placement=Placement(40, -1, GPU)
+    )
+    assert alone(20, target=target, candidates=(cut_back,))["-ngl"] == "all"
+
+
+def test_the_target_alone_is_offloaded_where_there_is_no_candidate() -> None:
+    assert alone(14, candidates=(), estimates=())["-ngl"] == "all"
+
+
+def test_a_target_that_is_too_large_alone_is_split() -> None:
+    layers = int(alone(30, candidates=(), estimates=())["-ngl"])
+    assert 0 < layers < make_model().layers
+
+
+def test_models_that_nobody_publishes_are_files_to_make() -> None:
+    rec = foreseen(0)
+    drafts = tuple(dataclasses.replace(one, draft=dataclasses.replace(one.draft, hub="")) for one in rec.candidates)
+    rec = dataclasses.replace(rec, target=dataclasses.replace(rec.target, hub=""), candidates=drafts)
+    found = values(command(rec))
+    assert (found["-m"], found["-md"]) == ("TARGET.gguf", "DRAFT.gguf")

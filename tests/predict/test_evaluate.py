@@ -32,8 +32,9 @@ from advisor.predict.evaluate import (
     summary,
     tables_nearby,
 )
-from advisor.predict.evidence import Evidence, read_text
+from advisor.predict.evidence import Evidence
 from advisor.predict.prior import Design, Posterior
+from advisor.predict.reading import read_text
 
 DRAFTS = ("0.5B Q8_0", "0.5B Q4_K_M", "1.5B Q8_0", "1.5B Q4_K_M", "3B Q8_0", "3B Q4_K_M")
 TARGETS = {"small": ("7B Q8_0", "7B Q4_K_M"), "large": ("32B Q8_0", "32B Q4_K_M")}

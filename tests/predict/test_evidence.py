@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from advisor.catalog.load import Catalog, load
 from advisor.cost.step_law import CURRENT, OLD
 from advisor.errors import FileProblem
-from advisor.predict.evidence import Evidence, read_evidence
+from advisor.predict.evidence import Evidence
+from advisor.predict.reading import read_evidence
 
 GIB = 2**30
 TABLE: dict[str, Any] = {
@@ -292,8 +293,8 @@ def test_other_runtimes_and_unknown_sizes_are_left_out_and_counted(tmp_path, cat
         "Abacus,1,Llama-3-8B,Q8_0,7.95,1,1,x\n"
     )
     found = read(tmp_path, DECODE_HEAD + lines, catalog, "speeds.csv")
-    assert len(found.decodes) == 1
-    assert "1 decode speeds of 5 rows" in found.provenance[0]
+    assert [row.load.experts for row in found.decodes] == [(0, 0), (128, 8)]
+    assert "2 decode speeds of 5 rows" in found.provenance[0]
 
 
 def test_verify_costs(tmp_path, catalog):

@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advisor.catalog.load import load
 from advisor.cost.prior import Machine
 from advisor.cost.step_law import CURRENT, OLD, StepLaw
 from advisor.errors import StoreError
 from advisor.predict.prior import (
+    DECODE_SD,
+    LEAST_TRIED_BITS,
     PERSISTENCE,
     SPREAD,
     TRIED_K,
     TRIED_P_MIN,
+    UNTRIED_KERNEL_SD,
     UNTRIED_SD,
     Design,
     Posterior,
@@ -26,8 +30,11 @@ from advisor.predict.prior import (
     predict,
     shipped,
     skill_terms,
+    token_log_sd,
     token_seconds,
 )
+from advisor.predict.reading import digests_in
+from advisor.predict.tables import CATALOGUE_HOSTS
 from tests.predict.pairs import GB, METAL, case, mixture, side
 
 KS = (1, 3, 8, 16)
@@ -373,3 +380,62 @@ def test_any_pair_has_a_finite_answer(target, draft, quants, backend, bandwidth_
     assert ((got.acceptance_rate >= 0) & (got.acceptance_rate <= 1)).all()
     assert ((got.tokens_per_step >= 1) & (got.tokens_per_step <= np.array(KS) + 1)).all()
     assert (got.speedup <= got.tokens_per_step + 1e-9).all(), "nothing is faster than free drafts and free rows"
+
+
+# -- kinds of pairs that no table has --------------------------------------------------------------------------------
+
+
+def test_a_refused_draft_makes_a_recurrent_target_decode_twice():
+    """Two decodes of n + 1 and of a + 2 tokens give a + 2 tokens."""
+    recurrent = case(dataclasses.replace(side(14), is_recurrent=True))
+    design = Design([recurrent], CURRENT)
+    values = typical_values(design)
+    steps = design.steps(values, KS, 0.0)
+    target, draft = design.target_s(values, max(KS) + 2)[0], design.draft_s(values, max(KS) + 2)[0]
+    for i, k in enumerate(KS):
+        seconds = k * draft[0] + target[k] + draft[k]
+        seconds += sum(steps.refused[0, i, a] * (target[a + 1] + draft[a + 1]) for a in range(k))
+        tokens = steps.tokens_per_step[0, i] + steps.refused[0, i].sum()
+        expected = np.log(tokens * target[0] / seconds)
+        assert design.log_speedup(values, steps)[0, i] == pytest.approx(expected)
+
+
+def test_a_recurrent_target_gains_less_and_less_surely():
+    plain, recurrent = SEEN, case(dataclasses.replace(side(14), is_recurrent=True))
+    belief = knowing(Design([SEEN], CURRENT))
+    found = predict([plain, recurrent], belief, (4,), 0.0, CURRENT)
+    assert found.speedup[1, 0] < found.speedup[0, 0]
+    assert found.log_sd[1, 0] > found.log_sd[0, 0]
+
+
+def test_layers_of_fewer_bits_than_any_table_has_draft_worse_and_less_surely():
+    few = case(draft=dataclasses.replace(side(1.5), layer_bits=1.7))
+    found = predict([SEEN, few], shipped(), (4,), 0.0, CURRENT)
+    assert found.acceptance_rate[1, 0] < found.acceptance_rate[0, 0]
+    assert found.log_sd[1, 0] > 1.2 * found.log_sd[0, 0]
+    as_tried = case(draft=dataclasses.replace(side(1.5), layer_bits=LEAST_TRIED_BITS))
+    assert predict([as_tried], shipped(), (4,), 0.0, CURRENT).speedup[0] == pytest.approx(found.speedup[0])
+
+
+def test_a_quantization_that_no_measured_draft_had_is_less_certain():
+    assert {"Q2_K", "Q4_0", "Q4_K", "Q8_0", "F16"} <= shipped().draft_kernels
+    assert not {"IQ1", "IQ2", "IQ3"} & shipped().draft_kernels
+    tried = log_sd(SEEN, shipped())
+    forgetful = shipped().over(name for name in shipped().names if not name.startswith("skill/draft/"))
+    assert log_sd(SEEN, forgetful) == pytest.approx(np.hypot(tried, UNTRIED_KERNEL_SD), rel=0.02)
+
+
+def test_a_baseline_alone_has_a_spread():
+    sd = token_log_sd(METAL, side(14), shipped())
+    assert DECODE_SD < sd < token_log_sd(METAL, side(14), NOTHING_KNOWN)
+
+
+def test_every_host_in_the_shipped_posterior_is_one_that_can_be_asked_for():
+    hosts = {name.rpartition("/")[2] for name in shipped().names if "/host/" in name}
+    assert len(hosts) > 10
+    assert hosts <= {host.id for host in load().hosts}
+    assert not [name for name in hosts if CATALOGUE_HOSTS.get(name, name) != name]
+
+
+def test_the_shipped_posterior_names_its_inputs_by_content():
+    assert len(digests_in(shipped().provenance)) == len(shipped().provenance) == 4

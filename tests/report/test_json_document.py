@@ -154,3 +154,16 @@ def test_the_host_document_carries_every_field_of_the_probe() -> None:
     found = host_document(host)
     assert found["schema"] == "draft-advisor/host/1"
     assert set(found["host"]) == {field.name for field in dataclasses.fields(host)}
+
+
+def test_a_predicted_draft_that_is_here_is_marked(validator: jsonschema.Draft202012Validator) -> None:
+    rec = make_recommendation()
+    here, missing = rec.candidates[0], rec.candidates[1]
+    missing = dataclasses.replace(missing, draft=dataclasses.replace(missing.draft, path=""))
+    estimates = tuple(dataclasses.replace(one, evidence="prior") for one in rec.estimates)
+    rec = dataclasses.replace(rec, candidates=(here, missing), estimates=estimates, best=estimates[0])
+    found = parsed(rec)
+    validator.validate(found)
+    marked = {one["draft"]: one.get("on_disk") for one in found["candidates"]}
+    assert marked == {here.draft.name: True, missing.draft.name: None}
+    assert found["recommendation"]["on_disk"] is True

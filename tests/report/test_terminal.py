@@ -237,3 +237,12 @@ def test_graphics_cards_are_part_of_the_host() -> None:
     assert "Note       No swap was found." in text
     assert "CUDA0: Example GPU 24GB (gpu), 24.00 GiB, 23.00 GiB free" in text
     assert "GB/s" not in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_predicted_draft_that_is_here_is_marked(width: int) -> None:
+    rec = foreseen()
+    missing = dataclasses.replace(rec.candidates[3], draft=dataclasses.replace(rec.candidates[3].draft, path=""))
+    shown = flat(rendered(dataclasses.replace(rec, candidates=(*rec.candidates[:3], missing)), width=width))
+    assert shown.count("prior, on disk") == 1
+    assert "on disk" not in flat(rendered(make_recommendation(), width=width))
