@@ -32,6 +32,7 @@ ROLES: tuple[Role, ...] = ("target", "draft")
 CONFIGS = (Config("", 2), Config("", 4), Config("", 8), Config("", 8, p_min=0.75))
 RUN_COUNTS = (2, 4, 8)
 DRAWS = 40
+PER_BRACKET = 2
 ROUNDS = 2
 
 
@@ -99,15 +100,16 @@ def measure(
     b_max = max(config.k for config in configs) + 1
     curves: dict[tuple[Role, str], list[CostCurve]] = {}
     pairs: dict[Config, list[Pair]] = {}
-    for index, transcript in enumerate(transcripts):
+    for transcript in transcripts:
         for draft in drafts:
             for role in ROLES:
                 curve = bench.curve(role, draft, transcripts, b_max=b_max, rounds=ROUNDS)
                 curves.setdefault((role, draft.content_hash), []).append(curve)
-            for config in configs:
-                own = replace(config, draft=draft.content_hash)
-                pair = bench.pair(transcript, draft, own, max_tokens, run_first=index % 2 == 1)
-                pairs.setdefault(own, []).append(pair)
+            own = [replace(config, draft=draft.content_hash) for config in configs]
+            for start in range(0, len(own), PER_BRACKET):
+                some = bench.bracketed(transcript, draft, own[start : start + PER_BRACKET], max_tokens)
+                for config, pair in some.items():
+                    pairs.setdefault(config, []).append(pair)
     return Truth(
         bench.target,
         tuple(drafts),

@@ -65,6 +65,15 @@ def test_real_runs_teach_an_error_that_all_configs_share():
     assert found["after 8 real runs"].median < 0.03
 
 
+def test_a_bracket_in_which_the_machine_changed_is_measured_again():
+    one = bench(dataclasses.replace(WORLD, noise=lambda call: 3.0 if call == 3 else 1.0))
+    transcript = one.transcripts(WORKLOAD, prompts=1, max_tokens=64)[0]
+    config = Config(GOOD.content_hash, 4)
+    quiet = bench().bracketed(transcript, GOOD, [config], 64)
+    assert one.bracketed(transcript, GOOD, [config], 64) == quiet
+    assert one.engine.runs == 2
+
+
 def test_the_sweep_is_extrapolated_from_its_sample():
     cells = sweep.grid(BY_HASH, (1, 2, 4, 8))
     assert len(cells) == 12
