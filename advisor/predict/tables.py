@@ -12,25 +12,28 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from advisor.catalog.describe import describe
 from advisor.catalog.load import Catalog
-from advisor.cost.prior import Load, Machine, kernel_of
-from advisor.errors import FileProblem
+from advisor.catalog.names import resolve
+from advisor.cost.prior import Load, Machine, kernel_of, load_of
+from advisor.errors import FileProblem, OptionError
 from advisor.predict.evidence import GB, GIB, DecodeRow, Evidence, VerifyRow
 from advisor.predict.prior import OTHER_HOST
 
 # Layers of dense models by size, for tables that name no more than the size: (parameters in 10**9, layers).
 USUAL_LAYERS = ((0.6, 26), (1.5, 24), (4, 34), (9, 32), (15, 44), (40, 62), (80, 80), (500, 100))
 
+MIXTURE_MARK = " (MoE)"  # behind the names of mixtures
+
 
 def read_csv(path: Path, text: str, catalog: Catalog) -> Evidence:
     rows = list(csv.DictReader(io.StringIO(text)))
-    hosts = frozenset(host.id for host in catalog.hosts)
     columns = set(rows[0]) if rows else set()
     if {"device", "bandwidth_gbs", "model", "quant", "tg128_tps"} <= columns:
-        decodes = tuple(row for line in rows if (row := _decode_row(line, hosts)) is not None)
+        decodes = tuple(row for line in rows if (row := _decode_row(line, catalog)) is not None)
         return Evidence(decodes=decodes, provenance=(_counted(path, len(decodes), "decode speeds", rows),))
     if {"device", "backend", "model", "quant", "n_rows", "ratio_to_1"} <= columns:
-        verifies = tuple(one for line in rows if (one := _verify_row(line, hosts)) is not None)
+        verifies = tuple(one for line in rows if (one := _verify_row(line, catalog)) is not None)
         return Evidence(verifies=verifies, provenance=(_counted(path, len(verifies), "verify costs", rows),))
     raise FileProblem(
         f"{path} is not a table the priors can learn from.",
@@ -46,26 +49,26 @@ def _counted(path: Path, used: int, what: str, rows: Sequence[Mapping[str, str]]
     return f"{path.name}: {used} {what} of {len(rows)} rows, read from {', '.join(sources) or 'its source column'}"
 
 
-def _decode_row(row: Mapping[str, str], hosts: frozenset[str]) -> DecodeRow | None:
+def _decode_row(row: Mapping[str, str], catalog: Catalog) -> DecodeRow | None:
     """None for another runtime, and where nothing says how many bytes a token reads."""
     backend, size = _backend(row["device"]), row["size_gib"]
-    if backend is None or (not size and row["model"] not in _EXPERTS):
+    if backend is None or not (size or row["model"].endswith(MIXTURE_MARK)):
         return None
-    load = _load(row["model"], row["quant"], float(size) * GIB if size else None)
-    machine = Machine(backend, float(row["bandwidth_gbs"]) * GB, _host(row["device"], hosts))
+    load = _load(row["model"], row["quant"], float(size) * GIB if size else None, catalog)
+    machine = Machine(backend, float(row["bandwidth_gbs"]) * GB, _host(row["device"], catalog))
     return DecodeRow(machine, load, 1 / float(row["tg128_tps"]), row["source"]) if load else None
 
 
-def _verify_row(row: Mapping[str, str], hosts: frozenset[str]) -> VerifyRow | None:
+def _verify_row(row: Mapping[str, str], catalog: Catalog) -> VerifyRow | None:
     """None for another runtime, single kernels, experts kept in RAM, and models of unknown size."""
     bandwidth = _BANDWIDTH_GB_PER_S.get(row["device"])
     if row["backend"] not in ("cuda", "metal", "hip") or bandwidth is None or int(row["n_rows"]) < 2:
         return None
-    load = _load(row["model"], row["quant"], None)
+    load = _load(row["model"], row["quant"], None, catalog)
     if load is None:
         return None
     backend = {"hip": "rocm"}.get(row["backend"], row["backend"])
-    machine = Machine(backend, bandwidth * GB, _host(row["device"], hosts))
+    machine = Machine(backend, bandwidth * GB, _host(row["device"], catalog))
     return VerifyRow(machine, load, int(row["n_rows"]), float(row["ratio_to_1"]), row["source"])
 
 
@@ -79,14 +82,6 @@ _BANDWIDTH_GB_PER_S = {
     "Tesla V100 16GB": 900,
     "Apple M4": 120,
 }
-_EXPERTS = {
-    "gpt-oss-20b (MoE)": (20.9e9, 3.6e9, 24, 32, 4),
-    "gpt-oss-120b (MoE)": (116.8e9, 5.1e9, 36, 128, 4),
-    "Qwen3-Coder-30B-A3B (MoE)": (30.5e9, 3.3e9, 48, 128, 8),
-    "Qwen3-30B-A3B (MoE)": (30.5e9, 3.3e9, 48, 128, 8),
-    "Qwen3.5-35B-A3B (MoE)": (34.7e9, 2.95e9, 40, 256, 8),
-    "Qwen3.6-35B-A3B (MoE)": (34.7e9, 2.95e9, 40, 256, 8),
-}
 _BITS = {
     "F16": 16, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K": 5.7, "Q5_0": 5.5, "Q4_K": 4.85, "Q4_0": 4.6, "Q3_K": 3.9, "Q2_K": 3.2,
     "MXFP4": 4.3, "IQ2": 2.5,
@@ -96,21 +91,26 @@ _BITS = {
 CATALOGUE_HOSTS = {"a100-sxm4": "a100-sxm", "m4-mini": "m4", "tesla-v100": "v100-sxm2"}
 
 
-def _load(model: str, quant: str, size_bytes: float | None) -> Load | None:
+def _load(model: str, quant: str, size_bytes: float | None, catalog: Catalog) -> Load | None:
+    if model.endswith(MIXTURE_MARK):
+        return _mixture(model.removesuffix(MIXTURE_MARK), quant, catalog)
     kernel = kernel_of(quant.split("/")[-1])
     bits = _BITS.get(kernel)
-    if model in _EXPERTS and bits:
-        total, active, layers, experts, used = _EXPERTS[model]
-        bits = 8 * size_bytes / total if size_bytes else bits
-        read = active * bits / 8
-        routed = (total - active) / (experts - used) * used * bits / 8
-        return Load(read, active, layers, kernel, (experts, used), min(routed, read))
     match = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)\s*[Bb]\b", model.replace("-", " "))
-    if match is None or bits is None or "MoE" in model:
+    if match is None or bits is None:
         return None
     parameters = float(match[1]) * GB
     layers = next(count for limit, count in USUAL_LAYERS if parameters <= limit * GB)
     return Load(size_bytes or parameters * bits / 8, parameters, layers, kernel)
+
+
+def _mixture(model: str, quant: str, catalog: Catalog) -> Load | None:
+    """As the catalogue describes it: what one token reads does not follow from a file's size. None where it cannot."""
+    try:
+        entry = resolve(model, catalog).entry
+        return load_of(describe(entry, quant, catalog.tokenizers[entry.tokenizer]))
+    except OptionError:
+        return None
 
 
 def _backend(device: str) -> str | None:
@@ -127,11 +127,11 @@ def _backend(device: str) -> str | None:
     return "cpu" if device.startswith("Core") else None
 
 
-def _host(device: str, hosts: frozenset[str]) -> str:
+def _host(device: str, catalog: Catalog) -> str:
     """A device of a table as the catalogue calls it, "Apple M2 Ultra 76-core" is m2-ultra; marked where that does not
     know it, so that nobody takes it for a host that can be asked for."""
     slug = _slug(device)
-    return slug if slug in hosts else OTHER_HOST + slug
+    return slug if any(host.id == slug for host in catalog.hosts) else OTHER_HOST + slug
 
 
 def _slug(device: str) -> str:
