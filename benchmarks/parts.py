@@ -25,7 +25,7 @@ SAMPLED_SHARE = 0.15
 BRIEF_TOKENS, FINAL_TOKENS = 48, 96
 LONG_BUDGET, DEMO_BUDGET_S = "4m", 210.0
 ERROR_PASSES, ERROR_TOKENS = 3, 64
-BRIEF_PROMPTS, FINAL_PROMPTS = 2, 6
+BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS = 2, 4, 32
 TEMPERATURES = (0.0, 0.8)
 BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
 
@@ -115,11 +115,11 @@ def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
         return
     drafts = _by_hash(draft_paths)
     bench = Bench(LlamaCppPython(), read_model(target_path))
-    transcripts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=FINAL_TOKENS)
+    transcripts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=BRIEF_TOKENS)
     cells = [
         Config(draft, k, p_min) for draft in drafts for k in grid.SWEPT_K for p_min in (P_MIN_GRID[0], P_MIN_GRID[2])
     ]
-    brief = sweep.brief_sweep(bench, drafts, cells, transcripts[:BRIEF_PROMPTS], BRIEF_TOKENS)
+    brief = sweep.brief_sweep(bench, drafts, cells, transcripts[:BRIEF_PROMPTS], DEMO_TOKENS)
     found = sweep.finals(bench, drafts, brief, recommendation.best.config, transcripts, BRIEF_TOKENS)
     bench.engine.shutdown()
     yield from report.regret_of(found, recommendation, len(brief))
