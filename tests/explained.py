@@ -21,8 +21,10 @@ from advisor.catalog.names import host_named
 from advisor.cost.step_law import CURRENT
 from advisor.engines.base import LoadOptions, RolloutOptions
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
+from advisor.predict.places import named_host
 from advisor.predict.predictor import Predictor
 from advisor.predict.prior import shipped
+from advisor.predict.question import Outlook, named_target
 from advisor.recommend import answer
 from advisor.types import (
     AnswerText,
@@ -93,11 +95,11 @@ def pair_world(match: float) -> World:
 def foreseen(target: str = "qwen2.5-72b-q8", host: str = "m4-max-128gb", **asked: Any) -> Recommendation:
     """What is known before a file is there."""
     catalog = load()
-    model, entry = outlook.named_target(target, catalog, lambda note: None)
+    model, entry = named_target(target, catalog, lambda note: None)
     host_entry, memory_gib = host_named(host, catalog)
-    machine = outlook.named_host(host_entry, memory_gib)
+    machine = named_host(host_entry, memory_gib)
     build = Build("llama-server", "current")
-    question = outlook.Outlook(model, entry, machine, host_entry, build, Settings(), **asked)
+    question = Outlook(model, entry, machine, host_entry, build, Settings(), **asked)
     return outlook.foresee(question, catalog, shipped())
 
 

@@ -37,7 +37,7 @@ _LONGEST_LABEL = 30
 _NARROW = 80  # below this the bars give way
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _POSITIONS_SHOWN = 8
-_MODELS_SHOWN, _QUANTS_SHOWN, _REFUSED_SHOWN = 8, 3, 3  # of a prediction, which knows every published file
+_MODELS_SHOWN, _QUANTS_SHOWN, _REFUSED_SHOWN = 6, 3, 1  # of a prediction, which knows every published file
 _REJECTED_SHOWN = 12
 
 
