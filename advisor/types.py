@@ -7,7 +7,7 @@
     Transcript                what the target answered, as tokens
     Trace                     what the draft would have proposed at every position of a transcript
     CostCurve                 seconds of one decode of b tokens
-    Config                    one thing that can be deployed: draft, k, p_min, n_min
+    Config                    one thing that can be deployed: method, draft, k, p_min, n_min
     Trial                     a measured speculative run of a Config beside its own baseline
     Estimate                  what is expected of a Config, its interval and its evidence
     WhatIf                    an Estimate under other settings
@@ -326,13 +326,18 @@ class CostCurve:
 
 @dataclass(frozen=True)
 class Config:
-    """One deployable thing. ``draft`` is the draft's content hash, "" for the baseline."""
+    """One deployable thing. ``draft`` is the draft's content hash, "" for the baseline and for n-gram methods.
+
+    ``ngram_size`` (tokens looked up) and ``ngram_min_hits`` (matches before the first draft) belong to n-gram methods.
+    """
 
     draft: str
     k: int
     p_min: float = 0.0
     n_min: int = 0
     method: str = "draft-simple"
+    ngram_size: int = 0
+    ngram_min_hits: int = 1
 
 
 @dataclass(frozen=True)

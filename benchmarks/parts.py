@@ -14,10 +14,10 @@ from advisor.gguf import read_model
 from advisor.predict.evidence import probed_cpu
 from advisor.predict.prior import shipped
 from advisor.progress import Silent
-from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, build
+from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, base_model, build
 from advisor.types import Config, Host, Model, Sampling, Settings
 from advisor.workload import builtin
-from benchmarks import acceptance, answer, grid, report, rungs, scaling, sweep
+from benchmarks import acceptance, answer, grid, ngram, report, rungs, scaling, sweep
 from benchmarks.measure import Bench
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -125,6 +125,10 @@ def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
     yield from report.regret_of(found, recommendation, len(brief))
 
 
+def ngram_methods(host: Host, _seed: int) -> Iterator[str]:
+    yield from report.ngram(ngram.compare(str(base_model()), threads=host.cores_usable))
+
+
 def baseline(_host: Host, _seed: int) -> Iterator[str]:
     """The target's own speed with and without a draft loaded beside it."""
     bench, draft = Bench(LlamaCppPython(), read_model(build(DEMO_TARGET))), read_model(build(DEMO_DRAFTS[0]))
@@ -164,6 +168,7 @@ DOCUMENTED: dict[str, tuple[str, Part]] = {
 }
 CHECKS: dict[str, tuple[str, Part]] = {
     "replay": ("Replayed acceptance against the real loop", replay),
+    "ngram": ("Replayed n-gram methods against the real server", ngram_methods),
     "demo": ("The demo's pick against an exhaustive sweep", demo_sweep),
     "baseline": ("The target beside an idle draft", baseline),
 }

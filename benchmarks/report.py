@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from advisor.types import Build, Host, Recommendation
+from benchmarks import ngram as ngrams
 from benchmarks.acceptance import Compared, off
 from benchmarks.answer import Answered
 from benchmarks.rungs import Cell, Rung
@@ -14,7 +15,7 @@ from benchmarks.sweep import REPEATS, Finalist, SweepTime, regret
 
 MIB = 1 << 20
 FASTER_GOAL, REGRET_GOAL, PARENT_GOAL_BYTES = 20.0, 0.02, 400 * MIB
-COUNTS_GOAL = 0.02
+COUNTS_GOAL, NGRAM_GOAL = 0.02, 0.03
 REPLAY_GOALS, RUNS_GOAL = (0.04, 0.10), ("after 8 real runs", 0.03)
 
 
@@ -100,6 +101,24 @@ def compared(rows: Sequence[Compared]) -> Iterator[str]:
     met = max(abs(accepted), abs(steps)) <= COUNTS_GOAL
     yield _goal(f"pooled: accepted {accepted:+.2%}, steps {steps:+.2%}", "within 2 %", met)
     yield ""
+
+
+def ngram(rows: Iterable[ngrams.Compared]) -> Iterator[str]:
+    """Rows as they come, then all of them together."""
+    yield "Replay / real llama-server:"
+    yield ""
+    yield "| method | n | k | least | tokens | drafted | accepted | speculative steps |"
+    yield "|---|---|---|---|---|---|---|---|"
+    seen = []
+    for row in rows:
+        config = row.config
+        counts = " | ".join(f"{told} / {real}" for told, real in (row.drafted, row.accepted, row.speculated))
+        yield f"| {config.method} | {config.ngram_size} | {config.k} | {config.n_min} | {row.tokens} | {counts} |"
+        seen.append(row)
+    yield ""
+    shares = ngrams.off(seen)
+    figure = "pooled: " + ", ".join(f"{name} {share:+.2%}" for name, share in shares.items())
+    yield _goal(figure, "within 3 %", max(map(abs, shares.values())) <= NGRAM_GOAL)
 
 
 def growth(found: Sequence[Growth]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from advisor.types import Config, Trace
 
@@ -25,6 +26,20 @@ class Walk:
     draft_calls: float = 0.0
     verified: dict[int, int] = field(default_factory=dict)
     accepted_per_position: list[int] = field(default_factory=list)
+
+    def add_step(self, drafted: int, agreed: int, *, left: int, draft_calls: float = 0.0) -> int:
+        """Count a step of which the first ``agreed`` drafted tokens are the target's own, with ``left`` tokens of the
+        answer to come. Returns how many count as accepted."""
+        ends_early = agreed == left and agreed < drafted
+        accepted = agreed - 1 if ends_early else agreed  # an end token is accepted only as the last drafted one
+        self.steps += 1
+        self.drafted += drafted
+        self.accepted += accepted
+        self.draft_calls += draft_calls
+        self.verified[drafted] = self.verified.get(drafted, 0) + 1
+        for position in range(accepted):
+            self.accepted_per_position[position] += 1
+        return accepted
 
 
 def walk(trace: Trace, config: Config, *, max_tokens: int) -> Walk:
@@ -53,17 +68,8 @@ class Walker:
             drafted, calls = self._draft(emitted, room) if room > 0 else (0, 0)
             if drafted < n_min:
                 drafted = 0
-            accepted = min(self._run[emitted], drafted)
-            ends_early = emitted + accepted == self._length and accepted < drafted
-            if ends_early:  # an end-of-answer token that is not the last drafted one counts as the target's own
-                accepted -= 1
-            result.steps += 1
-            result.drafted += drafted
-            result.accepted += accepted
-            result.draft_calls += calls
-            result.verified[drafted] = result.verified.get(drafted, 0) + 1
-            for position in range(accepted):
-                result.accepted_per_position[position] += 1
+            agreed = min(self._run[emitted], drafted)
+            accepted = result.add_step(drafted, agreed, left=self._length - emitted, draft_calls=calls)
             emitted += accepted + 1
         return result
 
@@ -78,6 +84,31 @@ class Walker:
         extra = self._chain.get(stop)
         drafted = min(room, agreed + 1 + (round(self._mean_chain) if extra is None else extra))
         return drafted, min(room, drafted + 1)
+
+
+class Acceptance(Protocol):
+    """The target's answers, and what would have been drafted of them under a config."""
+
+    answers: int
+
+    def walks(self, config: Config) -> Sequence[Walk]:
+        """One walk an answer."""
+
+
+class DraftAcceptance:
+    """The answers with the traces of one draft. Walkers are kept by p_min."""
+
+    def __init__(self, traces: Sequence[Trace], *, max_tokens: int) -> None:
+        self._traces, self._max_tokens = traces, max_tokens
+        self._walkers: dict[float, list[Walker]] = {}
+        self.answers = len(traces)
+
+    def walks(self, config: Config) -> list[Walk]:
+        if config.p_min not in self._walkers:
+            self._walkers[config.p_min] = [Walker(trace, config.p_min) for trace in self._traces]
+        return [
+            walker.walk(config.k, config.n_min, max_tokens=self._max_tokens) for walker in self._walkers[config.p_min]
+        ]
 
 
 def pooled(walks: Sequence[Walk]) -> Walk:

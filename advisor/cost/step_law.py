@@ -44,6 +44,7 @@ class StepLaw:
 
 
 CURRENT, OLD = StepLaw(reevaluates=True), StepLaw(reevaluates=False, keeps_unsure=True)
+NO_DRAFT = StepLaw(reevaluates=False)  # n-gram methods: T_step = t(n + 1), their look-ups take microseconds
 FIRST_REEVALUATING_BUILD = 9222  # when the defaults became n_max 3 and p_min 0 (b9222 to b9245)
 # The in-process loop of this project always runs the current law, whatever llama.cpp build it links.
 STEP_LAWS: dict[str, StepLaw] = {"llama-cpp-python": CURRENT, "simulated": CURRENT}

@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from advisor.acceptance.walk import DraftAcceptance
 from advisor.cost.curves import Reference
 from advisor.explain.ground import Ground
 from advisor.explain.reasons import DraftReasons, Source, Sureness
@@ -102,14 +103,12 @@ def _sources(rec: Recommendation, ground: Ground, best: Estimate) -> tuple[Sourc
 
     def variance(target: CostCurve, own: CostCurve) -> float:
         model = AnalyticModel(
-            draft,
-            traces,
+            DraftAcceptance(traces, max_tokens=ground.max_tokens),
             target,
             own,
             ground.law,
             ground.unit or Reference(1.0, {"target": 0.0, "draft": 0.0}),
             k_max=rec.settings.k_max,
-            max_tokens=ground.max_tokens,
             seed=0,
         )
         return model.predict(best.config).log_sd ** 2

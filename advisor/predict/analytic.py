@@ -2,6 +2,8 @@
 
     speedup = sum over answers of (tokens * t(1)) / sum over answers of (c * d(1) + t(n + 1) + d(n + 1), every step)
 
+n-gram methods have no draft: every d is 0.
+
 This is the exact finite form of tokens per step * t(1) / E[T_step] for the walked answers; no acceptance rate is
 assumed constant or independent (compare Leviathan et al. 2023, arXiv 2211.17192, eq. 1).
 Uncertainty: answers are drawn again with replacement (bootstrap over prompts), curves over their rounds.
@@ -9,16 +11,15 @@ Uncertainty: answers are drawn again with replacement (bootstrap over prompts), 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from advisor.acceptance.walk import Walk, Walker, pooled
+from advisor.acceptance.walk import Acceptance, Walk, pooled
 from advisor.cost.curves import Reference, prices
 from advisor.cost.step_law import StepLaw
-from advisor.types import Config, CostCurve, Trace
+from advisor.types import Config, CostCurve
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,7 +33,7 @@ class Analytic:
 
     ``walks`` and ``by_prompt`` (speedups) have one entry an answer, ``walk`` is their sum. ``log_draws`` are bootstrap
     draws of log(speedup), shape (REPLICATES,); draw r of two configs uses the same answers and target rounds, so
-    their difference is a paired one. ``draft_cost`` is d(1) / t(1).
+    their difference is a paired one. ``draft_cost`` is d(1) / t(1), 0 without a draft.
     """
 
     config: Config
@@ -58,33 +59,35 @@ def acceptance_rate(walk: Walk) -> float:
 
 
 class AnalyticModel:
-    """Predictions for every config of one draft. ``traces`` and the curves are those of this draft and its target."""
+    """Predictions for every config of one draft, or of the methods that need none (no ``draft_curve``: the law makes
+    no draft decodes). ``acceptance`` and the curves are those of one target."""
 
     def __init__(
         self,
-        draft: str,
-        traces: Sequence[Trace],
+        acceptance: Acceptance,
         target_curve: CostCurve,
-        draft_curve: CostCurve,
+        draft_curve: CostCurve | None,
         law: StepLaw,
         unit: Reference,
         *,
         k_max: int,
-        max_tokens: int,
         seed: int,
     ) -> None:
-        self._draft, self._traces, self._law, self._max_tokens = draft, traces, law, max_tokens
+        self._acceptance, self._law = acceptance, law
         self._b_max = k_max + 1
         rng = np.random.default_rng(seed)
+        answers = acceptance.answers
         # Drawn in this order so that models of several drafts share answers and target rounds draw by draw.
-        self._weights = rng.multinomial(len(traces), np.full(len(traces), 1 / len(traces)), size=REPLICATES)
+        self._weights = rng.multinomial(answers, np.full(answers, 1 / answers), size=REPLICATES)
         self._standard = rng.standard_normal(REPLICATES)
         self._target = _Price(prices(target_curve, "target", unit, self._b_max), rng)
-        self._drafting = _Price(prices(draft_curve, "draft", unit, self._b_max), rng)
-        self._walkers: dict[float, list[Walker]] = {}
+        drafting = np.zeros((1, self._b_max + 1))
+        if draft_curve is not None:
+            drafting = prices(draft_curve, "draft", unit, self._b_max)
+        self._drafting = _Price(drafting, rng)
 
     def predict(self, config: Config) -> Analytic:
-        walks = self.walks(config)
+        walks = self._acceptance.walks(config)
         counts = [self._law.counts(walk.draft_calls, walk.verified, self._b_max) for walk in walks]
         target = np.vstack([count for count, _ in counts])
         draft = np.vstack([count for _, count in counts])
@@ -108,19 +111,11 @@ class AnalyticModel:
 
         One answer says nothing about others; SOLE_ANSWER_SD stands in.
         """
-        n = len(self._traces)
+        n = self._acceptance.answers
         if n < 2:
             return np.asarray(log_draws.mean() + SOLE_ANSWER_SD * self._standard)
         middle = log_draws.mean()
         return np.asarray(middle + (log_draws - middle) * np.sqrt(n / (n - 1)) * student_factor(n - 1))
-
-    def walks(self, config: Config) -> list[Walk]:
-        """One walk an answer."""
-        if config.p_min not in self._walkers:
-            self._walkers[config.p_min] = [Walker(trace, config.p_min) for trace in self._traces]
-        return [
-            walker.walk(config.k, config.n_min, max_tokens=self._max_tokens) for walker in self._walkers[config.p_min]
-        ]
 
 
 def student_factor(freedom: int) -> float:

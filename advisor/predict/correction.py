@@ -24,6 +24,7 @@ OWN_SD = 0.025  # an error that differs between drafts and settings
 FLOOR_NOISE_SD = 0.01  # two runs of one config never agree better than this
 LENGTH_SCALES = (1.0, 0.7, 0.3, 0.3)  # of log draft cost, log k, acceptance rate, p_min
 OTHER_DRAFT = 1.0  # and of being another draft: two drafts alike in all four still share only exp(-1) of OWN_SD
+CHEAPEST_DRAFT = 0.003  # of a target pass: where a method without a draft stands on the scale of log draft cost
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def features(analytic: Analytic, drafts: Sequence[str]) -> tuple[float, ...]:
     """Where a config stands: log draft cost, log k, acceptance rate, p_min, one coordinate for each of ``drafts``."""
     config = analytic.config
     which = (float(draft == config.draft) for draft in drafts)
-    return (float(np.log(analytic.draft_cost)), float(np.log(config.k)), analytic.acceptance_rate, config.p_min, *which)
+    cost = max(analytic.draft_cost, CHEAPEST_DRAFT)
+    return (float(np.log(cost)), float(np.log(config.k)), analytic.acceptance_rate, config.p_min, *which)
 
 
 def observe(analytic: Analytic, trial: Trial, where: tuple[float, ...]) -> Observation:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.acceptance.replay import P_MIN_GRID
-from advisor.acceptance.walk import pooled
+from advisor.acceptance.walk import DraftAcceptance, pooled
 from advisor.cost.curves import reference
 from advisor.cost.step_law import StepLaw
 from advisor.predict.analytic import Analytic, AnalyticModel, acceptance_rate
@@ -68,9 +68,8 @@ class Predictor:
         unit = reference([target_curve], list(draft_curves.values()))
         for draft, curve in draft_curves.items():
             self._categories = tuple(trace.category for trace in traces[draft])
-            model = AnalyticModel(
-                draft, traces[draft], target_curve, curve, law, unit, k_max=k_max, max_tokens=max_tokens, seed=seed
-            )
+            acceptance = DraftAcceptance(traces[draft], max_tokens=max_tokens)
+            model = AnalyticModel(acceptance, target_curve, curve, law, unit, k_max=k_max, seed=seed)
             for k in k_grid(k_max):
                 for p_min in P_MIN_GRID:
                     config = Config(draft, k, p_min)

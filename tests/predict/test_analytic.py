@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from advisor.acceptance.ngram import NgramAcceptance
+from advisor.acceptance.walk import DraftAcceptance
 from advisor.cost.curves import reference
-from advisor.cost.step_law import CURRENT, StepLaw
+from advisor.cost.step_law import CURRENT, NO_DRAFT, StepLaw
 from advisor.predict.analytic import AnalyticModel
-from advisor.types import Config, CostCurve, Trace
+from advisor.predict.correction import features
+from advisor.types import Config, CostCurve, Trace, Transcript
 
 LENGTH = 4000
+LIMITS = {"context": 1000, "max_tokens": 1000}
 
 
 def trace(rate: float, seed: int, length: int = LENGTH) -> Trace:
@@ -31,7 +35,8 @@ def curve(of_b, anchor: float = 0.1, rounds: int = 5) -> CostCurve:
 
 def model(traces, target, draft, law: StepLaw = CURRENT, seed: int = 0) -> AnalyticModel:
     unit = reference([target], [draft])
-    return AnalyticModel("d", traces, target, draft, law, unit, k_max=16, max_tokens=10**6, seed=seed)
+    acceptance = DraftAcceptance(traces, max_tokens=10**6)
+    return AnalyticModel(acceptance, target, draft, law, unit, k_max=16, seed=seed)
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.6, 0.9])
@@ -83,3 +88,39 @@ def test_two_drafts_are_compared_on_the_same_drawn_answers():
     one = model(traces, target, draft).predict(Config("d", 4))
     slightly_dearer = model(traces, target, curve(lambda b: 0.011)).predict(Config("d", 4))
     assert np.std(one.log_draws - slightly_dearer.log_draws) < 0.1 * one.log_sd
+
+
+def test_an_ngram_method_pays_for_verified_rows_alone():
+    """A copied text: 8 of 9 tokens are drafted, at the price of one decode of 9 tokens and no draft decode."""
+    verse = tuple(range(100, 190))
+    copies = [Transcript("copy", (1, 2, *verse, *range(5, 20)), verse, ended=False) for _ in range(3)]
+    target = curve(lambda b: 0.1 + 0.002 * (b - 1))
+    acceptance = NgramAcceptance(copies, **LIMITS)
+    alone = AnalyticModel(acceptance, target, None, NO_DRAFT, reference([target], []), k_max=16, seed=0)
+    predicted = alone.predict(Config("", 8, method="ngram-simple", ngram_size=3))
+    walk = predicted.walks[0]
+    seconds = sum(steps * (0.1 + 0.002 * n) for n, steps in walk.verified.items())
+    assert walk.verified[8] >= 9
+    assert predicted.speedup == pytest.approx(89 * 0.1 / seconds)
+    assert (predicted.draft_cost, predicted.log_sd) == (0, pytest.approx(0, abs=1e-9))
+
+
+def test_a_draft_and_an_ngram_method_are_compared_on_the_same_drawn_answers():
+    """Answers that suit both: over the draws the two rise and fall together."""
+    rng = np.random.default_rng(5)
+    answers = [tuple(range(100, 100 + length)) for length in (20, 40, 80, 160)]
+    copies = [Transcript("copy", (1, 2, *a[: len(a) // 2], *range(5, 20)), a, ended=False) for a in answers]
+    traces = [trace(0.95 if len(a) > 50 else 0.3, int(rng.integers(99)), len(a)) for a in answers]
+    target, draft = curve(lambda b: 0.1), curve(lambda b: 0.01)
+    acceptance = NgramAcceptance(copies, **LIMITS)
+    alone = AnalyticModel(acceptance, target, None, NO_DRAFT, reference([target], [draft]), k_max=16, seed=0)
+    one = alone.predict(Config("", 8, method="ngram-simple", ngram_size=3))
+    other = model(traces, target, draft).predict(Config("d", 4))
+    assert np.corrcoef(one.log_draws, other.log_draws)[0, 1] > 0.5
+
+
+def test_a_method_without_a_draft_has_a_place_among_the_drafts():
+    target = curve(lambda b: 0.1)
+    acceptance = NgramAcceptance([Transcript("copy", (1, 2, 3), (1, 2, 3, 1, 2, 3), ended=False)], **LIMITS)
+    alone = AnalyticModel(acceptance, target, None, NO_DRAFT, reference([target], []), k_max=16, seed=0)
+    assert np.isfinite(features(alone.predict(Config("", 4, method="ngram-mod", ngram_size=2)), [""])).all()
