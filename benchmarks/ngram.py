@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from advisor.acceptance.ngram import METHODS, NgramAcceptance
 from advisor.acceptance.walk import pooled
 from advisor.types import Config, Transcript
-from benchmarks.real_server import Answer, Job, ask
+from benchmarks.real_server import Answer, RealServer, Setup
 
 ANSWER_TOKENS, CONTEXT = 160, 2048
 CONFIGS = tuple(
@@ -71,7 +71,8 @@ def compare(
 ) -> Iterator[Compared]:
     """One row a config, each on a server of its own. The replay reads the answers that very server gave."""
     for config in configs:
-        answers = ask(Job(model, config, tuple(prompts), max_tokens, CONTEXT, threads))
+        with RealServer(Setup(model, config, CONTEXT, threads)) as server:
+            answers = [server.answer(server.tokenize(prompt), max_tokens) for prompt in prompts]
         told = pooled(_replayed(answers, max_tokens).walks(config))
         yield Compared(
             config,

@@ -17,7 +17,7 @@ from advisor.progress import Silent
 from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, base_model, build
 from advisor.types import Config, Host, Model, Sampling, Settings
 from advisor.workload import builtin
-from benchmarks import acceptance, answer, grid, ngram, report, rungs, scaling, sweep
+from benchmarks import acceptance, answer, grid, ngram, report, rungs, scaling, server_loop, sweep
 from benchmarks.measure import Bench
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -27,6 +27,7 @@ LONG_BUDGET, DEMO_BUDGET_S = "4m", 210.0
 ERROR_PASSES, ERROR_TOKENS = 3, 64
 BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS = 2, 4, 32
 TEMPERATURES = (0.0, 0.8)
+LOOP_K, LOOP_ROUNDS = (2, 4, 8), 4
 BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
 
 
@@ -74,6 +75,25 @@ def prediction_errors(host: Host, _seed: int) -> Iterator[str]:
     truth = rungs.measure(bench, models, rungs.CONFIGS, builtin(), passes=ERROR_PASSES, max_tokens=ERROR_TOKENS)
     bench.engine.shutdown()
     yield from report.errors(rungs.rungs(truth, machine=probed_cpu(host), posterior=shipped()), rungs.cells(truth))
+
+
+def real_server(host: Host, _seed: int) -> Iterator[str]:
+    """The in-process loop, and the cost model under forced acceptance, against the real server."""
+    target, drafts = grid.compared_models()
+    bench, draft = Bench(LlamaCppPython(), read_model(target), threads=host.cores_usable), read_model(drafts[0])
+    transcripts = bench.transcripts(builtin(), prompts=ERROR_PASSES, max_tokens=ERROR_TOKENS)
+    configs = [Config(draft.content_hash, k) for k in LOOP_K]
+    bench.open(draft)
+    yield from report.loops(list(server_loop.loops(bench, draft, configs, transcripts, ERROR_TOKENS)))
+    yield ""
+    rates = server_loop.FORCED_RATES
+    b_max = max(map(len, rates)) + 1
+    target_curve, draft_curve = (
+        bench.curve(role, draft, transcripts, b_max=b_max, rounds=LOOP_ROUNDS) for role in rungs.ROLES
+    )
+    found = list(server_loop.forced(bench, draft, (target_curve, draft_curve), rates, transcripts, ERROR_TOKENS))
+    bench.engine.shutdown()
+    yield from report.forced(found)
 
 
 def growth(host: Host, _seed: int) -> Iterator[str]:
@@ -164,6 +184,7 @@ Part = Callable[[Host, int], Iterator[str]]
 DOCUMENTED: dict[str, tuple[str, Part]] = {
     "answer": ("Time to answer and regret", time_to_answer),
     "errors": ("Prediction error at each rung", prediction_errors),
+    "server": ("The loop and the cost model against the real llama-server", real_server),
     "scaling": ("Scaling", growth),
 }
 CHECKS: dict[str, tuple[str, Part]] = {

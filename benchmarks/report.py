@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from benchmarks.acceptance import Compared, off
 from benchmarks.answer import Answered
 from benchmarks.rungs import Cell, Rung
 from benchmarks.scaling import Growth
+from benchmarks.server_loop import Forced, Loop, median_error
 from benchmarks.sweep import REPEATS, Finalist, SweepTime, regret
 
 MIB = 1 << 20
 FASTER_GOAL, REGRET_GOAL, PARENT_GOAL_BYTES = 20.0, 0.02, 400 * MIB
-COUNTS_GOAL, NGRAM_GOAL = 0.02, 0.03
+COUNTS_GOAL, NGRAM_GOAL, LOOP_GOAL, FORCED_GOAL = 0.02, 0.03, 0.95, 0.05
 REPLAY_GOALS, RUNS_GOAL = (0.04, 0.10), ("after 8 real runs", 0.03)
 
 
@@ -119,6 +121,32 @@ def ngram(rows: Iterable[ngrams.Compared]) -> Iterator[str]:
     shares = ngrams.off(seen)
     figure = "pooled: " + ", ".join(f"{name} {share:+.2%}" for name, share in shares.items())
     yield _goal(figure, "within 3 %", max(map(abs, shares.values())) <= NGRAM_GOAL)
+
+
+def loops(found: Sequence[Loop]) -> Iterator[str]:
+    yield "Speedup over each build's own baseline:"
+    yield ""
+    yield "| k | in process | llama-server | efficiency |"
+    yield "|---|---|---|---|"
+    for one in found:
+        yield f"| {one.config.k} | {one.in_process:.3f} | {one.in_server:.3f} | {one.efficiency:.3f} |"
+    yield ""
+    middle = statistics.median(one.efficiency for one in found)
+    yield _goal(f"efficiency of the in-process loop, median: {middle:.3f}", ">= 0.95", middle >= LOOP_GOAL)
+
+
+def forced(found: Sequence[Forced]) -> Iterator[str]:
+    yield "Acceptance forced in the server, cost predicted from the curves of this process:"
+    yield ""
+    yield "| accepted by place | tokens a step | predicted | measured | error |"
+    yield "|---|---|---|---|---|"
+    for one in found:
+        rates = " ".join(f"{rate:g}" for rate in one.rates)
+        error = one.predicted / one.measured - 1
+        yield f"| {rates} | {one.tokens_per_step:.2f} | {one.predicted:.3f} | {one.measured:.3f} | {error:+.1%} |"
+    yield ""
+    middle = median_error(found)
+    yield _goal(f"median error: {middle:.1%}", "<= 5 %", middle <= FORCED_GOAL)
 
 
 def growth(found: Sequence[Growth]) -> Iterator[str]:

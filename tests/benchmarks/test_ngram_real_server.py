@@ -9,7 +9,7 @@ import pytest
 from advisor.acceptance.ngram import METHODS
 from advisor.types import Config
 from benchmarks import ngram, report
-from benchmarks.real_server import Job, ask
+from benchmarks.real_server import RealServer, Setup
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -24,7 +24,7 @@ def test_the_replay_counts_what_the_real_server_counts(smollm2: Path, method: st
 def test_a_server_that_does_not_start_says_why(tmp_path: Path):
     config = Config("", 8, method="ngram-simple", ngram_size=4)
     with pytest.raises(RuntimeError, match="the server ended with"):
-        ask(Job(str(tmp_path / "missing.gguf"), config, ("Hello",), max_tokens=8, context=256, threads=1))
+        RealServer(Setup(str(tmp_path / "missing.gguf"), config, context=256, threads=1))
 
 
 def test_the_table_says_whether_the_goal_is_met():
