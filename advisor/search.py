@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 WORTH_A_RUN = 0.005  # stop when no run is expected to raise the answer's speedup by more than 0.5 %
-CANNOT_WIN_SDS = 2.5  # a config this many standard deviations below 1.0 is not run: it loses
+CANNOT_WIN_SDS = 2.0  # a config this many standard deviations below 1.0 is not run: it loses
 MAX_TRIALS = 24
 NO_DRAFT = "none"
 

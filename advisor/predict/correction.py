@@ -20,10 +20,12 @@ from advisor.types import Trial
 Floats = npt.NDArray[np.float64]
 
 SHARED_SD = 0.025  # an error common to every config of this target on this host
+DRAFT_SD = 0.03  # an error common to every setting of a draft: its d(1) is in all of them
 OWN_SD = 0.025  # an error that differs between drafts and settings
 FLOOR_NOISE_SD = 0.01  # two runs of one config never agree better than this
 LENGTH_SCALES = (1.0, 0.7, 0.3, 0.3)  # of log draft cost, log k, acceptance rate, p_min
 OTHER_DRAFT = 1.0  # and of being another draft: two drafts alike in all four still share only exp(-1) of OWN_SD
+ANY, NONE = 1e6, 0.2  # length scales of what does not matter, and of what shares nothing, in the error of a draft
 CHEAPEST_DRAFT = 0.003  # of a target pass: where a method without a draft stands on the scale of log draft cost
 
 
@@ -68,8 +70,10 @@ class Correction:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
-        kernel = ConstantKernel(SHARED_SD**2) + ConstantKernel(OWN_SD**2) * RBF(
-            (*LENGTH_SCALES, *[OTHER_DRAFT] * drafts)
+        kernel = (
+            ConstantKernel(SHARED_SD**2)
+            + ConstantKernel(DRAFT_SD**2) * RBF((*[ANY] * len(LENGTH_SCALES), *[NONE] * drafts))
+            + ConstantKernel(OWN_SD**2) * RBF((*LENGTH_SCALES, *[OTHER_DRAFT] * drafts))
         )
         noise = np.array([o.noise_sd**2 for o in observations]) if observations else 1e-10
         self._process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)

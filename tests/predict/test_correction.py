@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from advisor.predict.correction import OWN_SD, SHARED_SD, Correction, Observation
+from advisor.predict.correction import DRAFT_SD, OWN_SD, SHARED_SD, Correction, Observation
 from advisor.predict.predictor import Predictor, k_grid
 from advisor.types import Config, Run, Trial
 from tests.predict.test_analytic import CURRENT, curve, trace
@@ -15,20 +15,28 @@ from tests.predict.test_analytic import CURRENT, curve, trace
 HERE = (np.log(0.1), np.log(4), 0.7, 0.0, 1.0, 0.0)
 NEAR = (np.log(0.1), np.log(5), 0.7, 0.0, 1.0, 0.0)
 TWIN = (np.log(0.1), np.log(4), 0.7, 0.0, 0.0, 1.0)  # the same in all but that it is another draft
+OTHER_SETTING = (np.log(0.1), np.log(16), 0.3, 0.9, 1.0, 0.0)  # of the same draft
+WHOLE_SD = np.sqrt(SHARED_SD**2 + DRAFT_SD**2 + OWN_SD**2)
 FAR = (np.log(0.4), np.log(16), 0.3, 0.9, 0.0, 1.0)
 
 
 def test_without_runs_the_analytic_value_stands_with_the_rungs_own_error():
     mean, covariance = Correction([], 2).at([HERE, FAR])
     assert mean.tolist() == [0, 0]
-    assert np.sqrt(np.diag(covariance)).tolist() == pytest.approx([np.hypot(SHARED_SD, OWN_SD)] * 2)
+    assert np.sqrt(np.diag(covariance)).tolist() == pytest.approx([WHOLE_SD] * 2)
 
 
 def test_one_run_moves_its_neighbours_most_and_never_the_whole_way():
     mean, covariance = Correction([Observation(HERE, -0.06, 0.01)], 2).at([HERE, NEAR, TWIN, FAR])
     assert -0.06 < mean[0] < mean[1] < mean[2] < mean[3] < 0
     sd = np.sqrt(np.diag(covariance))
-    assert sd[0] < sd[1] < sd[2] < sd[3] < np.hypot(SHARED_SD, OWN_SD)
+    assert sd[0] < sd[1] < sd[2] < sd[3] < WHOLE_SD
+
+
+def test_a_run_tells_more_of_the_same_draft_than_of_another():
+    """What a draft's own decode costs is in every setting of it."""
+    mean, _ = Correction([Observation(HERE, -0.06, 0.01)], 2).at([OTHER_SETTING, FAR])
+    assert mean[0] < 1.5 * mean[1] < 0
 
 
 def test_a_noisy_run_teaches_less_than_a_clean_one():
