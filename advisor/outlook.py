@@ -49,7 +49,6 @@ GIB = 1 << 30
 KS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 P_MINS = (0.0, 0.5, 0.75, 0.9)
 MODELS_AT_EVERY_LENGTH = 3
-OTHER_TEMPERATURE = 0.8
 DEFAULT_CATEGORY = "code"
 MEASURED_SPREAD = 0.15  # the usual half-width of an 80 % interval once replay and a few runs are in
 
@@ -289,7 +288,7 @@ def _what_ifs(
                 yield WhatIf(asked.settings, other)
     if ranked:
         best, settings = ranked[0], asked.settings
-        heat = 0.0 if settings.sampling.temperature == OTHER_TEMPERATURE else OTHER_TEMPERATURE
+        heat = settings.sampling.other_temperature
         for changed in (
             replace(settings, sampling=replace(settings.sampling, temperature=heat)),
             replace(settings, context=settings.context // 2),

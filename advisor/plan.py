@@ -55,7 +55,7 @@ def make_plan(engine: Engine, prompts: Sequence[Prompt], settings: Settings) -> 
     load_s = time.perf_counter() - started
     engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)  # the first pass reads the file from disk
     probe = engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)
-    token_s = probe.decode_s / max(1, probe.tokens - 1)
+    token_s = probe.token_s
     return divide(settings, len(prompts), token_s, prompt_s=probe.prefill_s, load_s=load_s)
 
 

@@ -39,6 +39,7 @@ Reason = Literal[
 ]
 DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
 
+USUAL_TEMPERATURE = 0.8
 RECOMMENDATION_SCHEMA = "draft-advisor/recommendation/1"
 
 
@@ -271,6 +272,11 @@ class Sampling:
     min_p: float = 0.05
     seed: int = 1
 
+    @property
+    def other_temperature(self) -> float:
+        """What reports compare with: usual sampling, and greedy decoding where that is what was asked."""
+        return 0.0 if self.temperature == USUAL_TEMPERATURE else USUAL_TEMPERATURE
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -356,6 +362,10 @@ class Run:
     accepted_per_position: tuple[int, ...] = ()
     native_s: float = 0.0
     answer_tokens: tuple[int, ...] = ()
+
+    @property
+    def token_s(self) -> float:
+        return self.decode_s / max(1, self.tokens - 1)
 
 
 @dataclass(frozen=True)

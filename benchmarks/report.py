@@ -31,8 +31,7 @@ def machine(host: Host, build: Build, when: str) -> Iterator[str]:
 def time_to_answer(answered: Answered, sweep: SweepTime) -> Iterator[str]:
     faster = sweep.whole_s / answered.wall_s
     share = len(sweep.sampled) / sweep.cells
-    yield "| | wall time |"
-    yield "|---|---|"
+    yield from _headings("", "wall time")
     yield f"| `advisor recommend`, from an empty store | {_minutes(answered.wall_s)} |"
     yield (
         f"| exhaustive sweep, {sweep.cells} pairings and the target alone | {_minutes(sweep.whole_s)} "
@@ -54,8 +53,7 @@ def regret_of(found: Sequence[Finalist], rec: Recommendation, swept: int) -> Ite
     yield ""
     yield f"All {swept} cells were run briefly, the best of them and the pick again, {REPEATS} times, turn by turn:"
     yield ""
-    yield "| draft | k | p_min | tok/s |"
-    yield "|---|---|---|---|"
+    yield from _headings("draft", "k", "p_min", "tok/s")
     for one in found:
         name = f"**{one.draft}** (pick)" if one.is_pick else one.draft
         yield f"| {name} | {one.config.k} | {one.config.p_min:g} | {one.tokens_per_s:.2f} |"
@@ -65,8 +63,7 @@ def regret_of(found: Sequence[Finalist], rec: Recommendation, swept: int) -> Ite
 
 
 def errors(rungs: Sequence[Rung], cells: Sequence[Cell]) -> Iterator[str]:
-    yield "| rung | cells | median error | 90th percentile | 80 % intervals hold |"
-    yield "|---|---|---|---|---|"
+    yield from _headings("rung", "cells", "median error", "90th percentile", "80 % intervals hold")
     for rung in rungs:
         yield f"| {rung.name} | {rung.cells} | {rung.median:.1%} | {rung.p90:.1%} | {rung.cover:.0%} |"
     yield ""
@@ -76,8 +73,7 @@ def errors(rungs: Sequence[Rung], cells: Sequence[Cell]) -> Iterator[str]:
     yield _goal(f"replay: median {replay.median:.1%}, 90th percentile {replay.p90:.1%}", "<= 4 %, <= 10 %", met)
     yield _goal(f"{runs.name}: median {runs.median:.1%}", "<= 3 %", runs.median <= RUNS_GOAL[1])
     yield ""
-    yield "| draft | k | p_min | predicted | measured | error |"
-    yield "|---|---|---|---|---|---|"
+    yield from _headings("draft", "k", "p_min", "predicted", "measured", "error")
     for cell in cells:
         error = cell.predicted / cell.measured - 1
         yield (
@@ -90,8 +86,7 @@ def compared(rows: Sequence[Compared]) -> Iterator[str]:
     """Rows of one temperature."""
     yield f"T = {rows[0].temperature:g}, replay / real loop:"
     yield ""
-    yield "| draft | k | tokens | accepted | | steps | | same text |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield from _headings("draft", "k", "tokens", "accepted", "", "steps", "", "same text")
     for row in rows:
         yield (
             f"| {row.draft} | {row.k} | {row.tokens} | {row.replayed_accepted} / {row.accepted} "
@@ -109,8 +104,7 @@ def ngram(rows: Iterable[ngrams.Compared]) -> Iterator[str]:
     """Rows as they come, then all of them together."""
     yield "Replay / real llama-server:"
     yield ""
-    yield "| method | n | k | least | tokens | drafted | accepted | speculative steps |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield from _headings("method", "n", "k", "least", "tokens", "drafted", "accepted", "speculative steps")
     seen = []
     for row in rows:
         config = row.config
@@ -126,8 +120,7 @@ def ngram(rows: Iterable[ngrams.Compared]) -> Iterator[str]:
 def loops(found: Sequence[Loop]) -> Iterator[str]:
     yield "Speedup over each build's own baseline:"
     yield ""
-    yield "| k | in process | llama-server | efficiency |"
-    yield "|---|---|---|---|"
+    yield from _headings("k", "in process", "llama-server", "efficiency")
     for one in found:
         yield f"| {one.config.k} | {one.in_process:.3f} | {one.in_server:.3f} | {one.efficiency:.3f} |"
     yield ""
@@ -138,8 +131,7 @@ def loops(found: Sequence[Loop]) -> Iterator[str]:
 def forced(found: Sequence[Forced]) -> Iterator[str]:
     yield "Acceptance forced in the server, cost predicted from the curves of this process:"
     yield ""
-    yield "| accepted by place | tokens a step | predicted | measured | error |"
-    yield "|---|---|---|---|---|"
+    yield from _headings("accepted by place", "tokens a step", "predicted", "measured", "error")
     for one in found:
         rates = " ".join(f"{rate:g}" for rate in one.rates)
         error = one.predicted / one.measured - 1
@@ -151,8 +143,7 @@ def forced(found: Sequence[Forced]) -> Iterator[str]:
 
 def growth(found: Sequence[Growth]) -> Iterator[str]:
     for one in found:
-        yield f"| {one.what} | " + " | ".join(f"{one.size} = {size}" for size in one.sizes) + " | exponent |"
-        yield "|---" * (len(one.sizes) + 2) + "|"
+        yield from _headings(one.what, *(f"{one.size} = {size}" for size in one.sizes), "exponent")
         yield "| seconds | " + " | ".join(f"{s:.2f}" for s in one.seconds) + f" | {one.exponent:.2f} |"
         yield ""
 
@@ -176,6 +167,11 @@ def plot(found: Sequence[Growth], image: Path) -> None:
 
 def section(title: str, lines: Iterable[str]) -> str:
     return "\n".join((f"## {title}", "", *lines, ""))
+
+
+def _headings(*names: str) -> Iterator[str]:
+    yield "| " + " | ".join(names) + " |"
+    yield "|---" * len(names) + "|"
 
 
 def _goal(figure: str, goal: str, met: bool) -> str:

@@ -61,7 +61,7 @@ class Rung:
 class Truth:
     """Everything measured for one grid. Keys are configs with the draft's content hash."""
 
-    bench_target: Model
+    target: Model
     drafts: tuple[Model, ...]
     transcripts: tuple[Transcript, ...]
     max_tokens: int
@@ -161,13 +161,13 @@ def _after(truth: Truth, drawn: Sequence[Sequence[Config]], name: str) -> Rung:
 def _prior_rung(truth: Truth, machine: Machine, posterior: Posterior) -> Rung:
     """What is said before anything ran, but for the target's own speed: the machine's noise is not the prior's."""
     baseline_s = float(np.median(truth.target_curve.anchor_s))
-    family, base = _family(truth.bench_target)
+    family, base = _family(truth.target)
     drafts = {draft.content_hash: draft for draft in truth.drafts}
     errors, inside = [], []
     for config, measured in truth.speedups.items():
         case = Case(
             machine,
-            side_of(truth.bench_target, family, base),
+            side_of(truth.target, family, base),
             side_of(drafts[config.draft], family, base),
             category="mixed",
             baseline_s=baseline_s,

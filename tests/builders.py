@@ -43,6 +43,8 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 BASELINE_TPS = 20.0
 CATEGORIES = ("code", "chat")
+# t(b) of a simulated target of 10 tokens a second: memory-bound up to 8 tokens, a kernel step after.
+TARGET_S = tuple(0.1 * (1 + 0.03 * (b - 1) + (0.8 if b > 8 else 0.0)) for b in range(1, 30))
 
 
 def make_host(**changes: Any) -> Host:

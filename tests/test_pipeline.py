@@ -16,16 +16,13 @@ from advisor.options import PriorQuestion
 from advisor.pipeline import Interrupted, Request, recommend
 from advisor.progress import Silent
 from advisor.types import Config, Message, Model, Prompt, Recommendation, Settings, Workload, from_json, to_json
-from tests.builders import make_host, make_model
+from tests.builders import TARGET_S, make_host, make_model
 
 GIB = 1024**3
 TARGET = make_model("Target-14B", "Q8_0", weights_bytes=14 * GIB)
 SMALL = make_model("Small-0.5B", "Q8_0", weights_bytes=GIB // 2)
 MIDDLE = make_model("Middle-1.5B", "Q4_0", weights_bytes=GIB)
 HUGE = make_model("Huge-13B", "Q8_0", weights_bytes=13 * GIB)
-
-# t(b): memory-bound up to 8 tokens, a kernel step after; one second of a 10 tokens a second target.
-TARGET_S = tuple(0.1 * (1 + 0.03 * (b - 1) + (0.8 if b > 8 else 0.0)) for b in range(1, 30))
 WORLD = World(
     target_s=TARGET_S,
     drafts={

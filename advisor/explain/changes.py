@@ -12,7 +12,6 @@ from advisor.explain.ground import usable
 from advisor.explain.reasons import Change, DraftReasons
 from advisor.types import Recommendation, Settings, WhatIf
 
-OTHER_TEMPERATURE = 0.8
 SAME = 0.005  # speedups this near are shown as one number
 
 
@@ -140,7 +139,7 @@ def _temperature_change(rec: Recommendation, subject: DraftReasons) -> Change:
         heat, estimate = asked_again.settings.sampling.temperature, asked_again.estimate
         interval = f"{estimate.speedup_low:.2f} to {estimate.speedup_high:.2f}"
         return Change(f"temperature {heat:g}", estimate.speedup, f"Predicted, 80 % interval {interval}.")
-    other = 0.0 if own == OTHER_TEMPERATURE else OTHER_TEMPERATURE
+    other = rec.settings.sampling.other_temperature
     way = (
         "slower: what is sampled is harder to foresee" if other > own else "faster: the likeliest is easier to foresee"
     )

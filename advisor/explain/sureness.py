@@ -16,7 +16,7 @@ from advisor.explain.reasons import DraftReasons, Source, Sureness
 from advisor.explain.steps import trial_of
 from advisor.predict.analytic import AnalyticModel, student_factor
 from advisor.predict.predictor import Z_80, Predictor
-from advisor.types import CostCurve, Estimate, Recommendation, Run, Trial
+from advisor.types import CostCurve, Estimate, Recommendation, Trial
 from advisor.workload import BUILTIN_NAME
 
 Floats = npt.NDArray[np.float64]
@@ -84,13 +84,9 @@ def _log_speedups(trial: Trial | None) -> dict[int, float]:
     if trial is None:
         return {}
     return {
-        prompt: math.log(_token_s(plain) / _token_s(run))
+        prompt: math.log(plain.token_s / run.token_s)
         for prompt, run, plain in zip(trial.prompts, trial.runs, trial.baselines, strict=True)
     }
-
-
-def _token_s(run: Run) -> float:
-    return run.decode_s / max(1, run.tokens - 1)
 
 
 def _sources(rec: Recommendation, ground: Ground, best: Estimate) -> tuple[Source, ...]:

@@ -48,12 +48,8 @@ def features(analytic: Analytic, drafts: Sequence[str]) -> tuple[float, ...]:
 
 def observe(analytic: Analytic, trial: Trial, where: tuple[float, ...]) -> Observation:
     """Compare a trial with its prediction, prompt by prompt: the same prompts on both sides. ``where``: features."""
-    measured = np.array(
-        [
-            (base.decode_s / max(1, base.tokens - 1)) / (run.decode_s / max(1, run.tokens - 1))
-            for base, run in zip(trial.baselines, trial.runs, strict=True)
-        ]
-    )
+    pairs = zip(trial.baselines, trial.runs, strict=True)
+    measured = np.array([base.token_s / run.token_s for base, run in pairs])
     expected = np.array([analytic.by_prompt[i] for i in trial.prompts])
     weights = np.array([max(1, run.tokens - 1) for run in trial.runs], float)
     weights /= weights.sum()

@@ -10,11 +10,10 @@ from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.types import Config, Message, Prompt, Workload
 from benchmarks import rungs, scaling, sweep
 from benchmarks.measure import Bench
-from tests.builders import make_model
+from tests.builders import TARGET_S, make_model
 
 TARGET = make_model("Target-14B")
 GOOD, FAIR, POOR = (make_model(name, weights_bytes=2**29) for name in ("Good-1B", "Fair-1B", "Poor-1B"))
-TARGET_S = tuple(0.1 * (1 + 0.03 * (b - 1) + (0.8 if b > 8 else 0.0)) for b in range(1, 30))
 WORLD = World(
     target_s=TARGET_S,
     drafts={
