@@ -42,7 +42,7 @@ class Deadlines:
 
     start_s: float = 120.0
     answer_s: float = 600.0
-    death_s: float = 5.0
+    death_s: float = 2.0
     stop_s: float = 10.0
 
 
@@ -110,6 +110,8 @@ class Server:
         except ValueError:
             value = None
         if not isinstance(value, dict):
+            if self._ended(within_s=self._deadlines.death_s):  # in the midst of its answer
+                raise self._crash(f"during {path}")
             raise self.nonsense(path, answer[:120].decode("utf-8", "replace"))
         return value
 
@@ -153,19 +155,16 @@ class Server:
         try:
             self._guard.wait(timeout=self._deadlines.stop_s)
         except subprocess.TimeoutExpired:
-            self._kill()
+            self._guard.kill()
+            self._guard.wait()
+        self._ended()  # so that its process id is known
+        if self._guard.returncode and self.pid:  # the guard did not come to do it
+            kill_tree(self.pid)
         self._reader.join(timeout=self._deadlines.stop_s)
         if self._guard.stdout is not None:
             self._guard.stdout.close()
         self._last_words = tail(self._log)
         self._log.close()
-
-    def _kill(self) -> None:
-        """Without the guard's help: it hangs or is dead."""
-        if self.pid:
-            kill_tree(self.pid)
-        kill_tree(self._guard.pid)
-        self._guard.wait()
 
     # -- start ---------------------------------------------------------------------------------------------------------
 
