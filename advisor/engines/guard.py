@@ -29,11 +29,11 @@ OWN_GROUP: dict[str, Any] = (
 
 def kill_tree(pid: int) -> None:
     """End a process started with OWN_GROUP and every process it started, also those that lost their parent."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+    with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
         family = [*root.children(recursive=True), root]
         for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(family, timeout=REAP_S)
     if os.name != "nt":

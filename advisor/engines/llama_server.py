@@ -152,7 +152,7 @@ class LlamaServer:
             run = read_run(server, reply, before, after, config)
             if reply.get("stop_type") == "eos" or reply.get("stopped_eos"):
                 self._end_tokens.add(run.answer_tokens[-1])
-            check_run(run, reply, config, max_tokens)
+            check_run(server, run, config, max_tokens)
             return run
 
         return self._with_server(duty, flags, ask)

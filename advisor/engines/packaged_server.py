@@ -140,10 +140,10 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         _apply(params, arguments)
-    except ValueError as error:
+        server = xllamacpp.Server(params)
+    except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    server = xllamacpp.Server(params)
     print(f"server is listening on {server.listening_address}", flush=True)
     threading.Event().wait()  # until it is killed
     return 0

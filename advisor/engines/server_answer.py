@@ -7,6 +7,7 @@ from a step (one each) or was accepted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,10 @@ from advisor.types import Config, Run
 
 DRAFTS = "llamacpp:spec_decode_num_drafts_total"
 PER_POSITION = 'llamacpp:spec_decode_num_accepted_tokens_per_pos_total{{position="{}"}}'
+# What llama-server logs when it drops a draft and serves on (tools/server/server-context.cpp, common/speculative.cpp).
+SERVES_WITHOUT = re.compile(
+    "failed to (initialize|load) (speculative|draft)|vocabs are not compatible|speculative decoding not supported"
+)
 Metrics = Mapping[str, float]
 
 
@@ -50,7 +55,7 @@ def read_run(server: Server, reply: Mapping[str, Any], before: Metrics, after: M
     )
 
 
-def check_run(run: Run, reply: Mapping[str, Any], config: Config, max_tokens: int) -> None:
+def check_run(server: Server, run: Run, config: Config, max_tokens: int) -> None:
     """Raises EngineRefusal when the baseline speculated, or when a speculative run silently did not."""
     if config.method == "none":
         if run.drafted:
@@ -64,11 +69,11 @@ def check_run(run: Run, reply: Mapping[str, Any], config: Config, max_tokens: in
         return
     could_draft = min(max_tokens, run.tokens) > 2  # the last token of an answer is never drafted
     may_be_empty = config.p_min > 0 or config.n_min > 0 or config.method in NGRAM_METHODS
-    method_runs = _speaks_of(reply) in ("", config.method)
-    if (could_draft and not may_be_empty) or not method_runs:
+    complaint = server.log_line(SERVES_WITHOUT)
+    if complaint or (could_draft and not may_be_empty):
         raise EngineRefusal(
             "llama-server ran without speculating: no token was drafted.",
-            why=f"It was started for {config.method}, but it serves without it; its log names the reason.",
+            why=f"It was started for {config.method}, but serves without it. {complaint}".strip(),
             fix="Most often the vocabularies of target and draft differ: choose another draft.",
         )
 
@@ -79,10 +84,3 @@ def _plain_steps(tokens: tuple[int, ...], config: Config) -> int:
 
 def _difference(before: Metrics, after: Metrics, name: str) -> float:
     return after.get(name, 0.0) - before.get(name, 0.0)
-
-
-def _speaks_of(reply: Mapping[str, Any]) -> str:
-    """The method that the reply says is set, "" where it does not say."""
-    settings = reply.get("generation_settings")
-    said = settings.get("speculative.types", "") if isinstance(settings, dict) else ""
-    return said if isinstance(said, str) else ""

@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import queue
+import re
 import secrets
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -29,6 +31,7 @@ from advisor.errors import EngineCrash, EngineError, EngineRefusal, EngineTimeou
 
 LOOPBACK = "127.0.0.1"
 LONGEST_ANSWER_BYTES = 64 << 20
+LONGEST_LOG_BYTES = 4 << 20
 POLL_S = 0.05
 STARTS = 3  # a port that was free can be taken before the server has it
 # llama-server reads its options from these too: what the user has set for a server of their own must not reach ours.
@@ -58,16 +61,22 @@ class Server:
         self.peak_memory_bytes = 0
         self._last_words = ""
         self._exit: str | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        self._stopped = False
+        self._folder = tempfile.TemporaryDirectory(prefix="advisor-server-", ignore_cleanup_errors=True)
+        path = Path(self._folder.name) / "log"
         environment = {key: value for key, value in child_environment().items() if not key.startswith(FOREIGN_SETTINGS)}
-        self._guard = subprocess.Popen(
-            [sys.executable, "-P", "-m", "advisor.engines.guard", *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=environment,
-            **OWN_GROUP,
-        )
+        with path.open("wb") as log:
+            # a handle of its own, because the server writes where the other one stands
+            self._log = path.open("rb")
+            self._guard = subprocess.Popen(
+                [sys.executable, "-P", "-m", "advisor.engines.guard", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                **OWN_GROUP,
+            )
+        self._folder.cleanup()  # where open files can be removed nothing is left behind, whatever happens
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -136,7 +145,17 @@ class Server:
         )
 
     def log_tail(self) -> str:
-        return self._last_words if self._log.closed else tail(self._log)
+        if self._stopped:
+            return self._last_words
+        return tail(self._log)
+
+    def log_line(self, pattern: re.Pattern[str]) -> str:
+        """The first line of the log in which the pattern is found, "" where there is none."""
+        if self._stopped:
+            return ""
+        self._log.seek(0)
+        lines = self._log.read(LONGEST_LOG_BYTES).decode("utf-8", "replace").splitlines()
+        return next((line[:300] for line in lines if pattern.search(line)), "")
 
     def note_memory(self) -> None:
         """Sampled between answers, where nothing is timed. llama.cpp gives no memory back while it serves."""
@@ -147,7 +166,7 @@ class Server:
 
     def stop(self) -> None:
         """End it with its children. Can be called twice."""
-        if self._log.closed:
+        if self._stopped:
             return
         assert self._guard.stdin is not None
         with contextlib.suppress(OSError):
@@ -163,8 +182,10 @@ class Server:
         self._reader.join(timeout=self._deadlines.stop_s)
         if self._guard.stdout is not None:
             self._guard.stdout.close()
-        self._last_words = tail(self._log)
+        self._last_words = self.log_tail()
+        self._stopped = True
         self._log.close()
+        self._folder.cleanup()
 
     # -- start ---------------------------------------------------------------------------------------------------------
 

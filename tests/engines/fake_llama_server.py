@@ -81,7 +81,7 @@ class Fake:
     def k(self) -> int:
         """How many tokens it drafts a step; 0 when it does not speculate."""
         names_type = self.build == "b11434"
-        if self.mode == "silent":
+        if self.mode in ("silent", "dropped"):
             return 0
         if self.mode == "eager":
             return 3
@@ -92,6 +92,8 @@ class Fake:
         return next((int(value) for name, value in self.given.items() if name in longest), 16)
 
     def serve(self) -> None:
+        if self.mode == "dropped":
+            print("srv load_model: failed to initialize speculative decoding context", file=sys.stderr, flush=True)
         if self.mode == "with-a-child":
             child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
             with Path(sys.argv[0]).with_name("pids").open("a") as pids:

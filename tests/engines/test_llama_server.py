@@ -171,6 +171,12 @@ def test_a_draft_that_is_silently_not_used_is_refused(start: Start) -> None:
     assert caught.value.fix
 
 
+def test_a_dropped_draft_is_refused_also_where_nothing_need_be_drafted(start: Start) -> None:
+    with pytest.raises(EngineRefusal, match="without speculating") as caught:
+        start(mode="dropped").speculate(PROMPT, Config("d", 4, p_min=0.9), GREEDY, 16)
+    assert "failed to initialize" in caught.value.why
+
+
 @pytest.mark.parametrize(("config", "max_tokens"), [(Config("d", 4, p_min=0.9), 16), (CONFIG, 2)])
 def test_a_run_in_which_nothing_need_be_drafted_is_not(start: Start, config: Config, max_tokens: int) -> None:
     run = start(mode="silent").speculate(PROMPT, config, GREEDY, max_tokens)
@@ -442,8 +448,9 @@ def test_the_real_server_refuses_a_draft_it_does_not_use(
     assert content.count(word) > 0
     other.write_bytes(content.replace(word, b"hullo"))
     real.open("draft", read_model(other), LoadOptions(512, 1))
-    with pytest.raises(EngineRefusal, match="without speculating"):
-        real.speculate(question, Config("other", 4), GREEDY, 8)
+    with pytest.raises(EngineRefusal, match="without speculating") as caught:
+        real.speculate(question, Config("other", 4, p_min=0.9), GREEDY, 8)
+    assert "compatible" in caught.value.why or "speculative" in caught.value.why
     real.open("draft", models[1], LoadOptions(512, 1))
 
 
