@@ -13,6 +13,7 @@ spells out is argv only: nothing here runs a program.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,11 +73,22 @@ class Dialect:
         asked = ["--spec-type", config.method] if self.names_draft or config.method != "draft-simple" else []
         return [*draft, *asked, *self._drafting(config)]
 
-    def forced(self, rates: Sequence[float]) -> list[str]:
-        """Flags that accept place i of a draft at random, at ``rates[i]``. Raises EngineRefusal on older builds."""
+    def forced(self, k: int, rates: Sequence[float]) -> list[str]:
+        """Flags that accept place i of a draft of k tokens at random, at ``rates[i]``.
+
+        Raises EngineRefusal on older builds, and for rates that make llama-server end as it starts.
+        """
         if not self.forced_acceptance:
             raise EngineRefusal(
                 "This llama-server cannot force acceptance.", why="It has no --spec-synth-rates.", fix=OLDER_SERVER
+            )
+        falling = all(later <= earlier for earlier, later in itertools.pairwise((1.0, *rates, 0.0)))
+        if len(rates) != k or not falling:
+            raise EngineRefusal(
+                f"Acceptance cannot be forced at the rates {', '.join(f'{rate:g}' for rate in rates) or 'none'}.",
+                why=f"A draft of {k} needs {k} of them, from 1 down to 0, none above the one before it: a place is "
+                "accepted only where all before it were.",
+                fix="Give the share of all steps in which each place is accepted.",
             )
         return ["--spec-synth-rates", ",".join(f"{rate:g}" for rate in rates)]
 

@@ -124,7 +124,7 @@ class LlamaServer:
         """
 
         def flags() -> list[str]:
-            return [*self._speculating_flags(config), *self.dialect.forced(rates)]
+            return [*self._speculating_flags(config), *self.dialect.forced(config.k, rates)]
 
         return self._run("speculating", flags, config, prompt, sampling, max_tokens)
 

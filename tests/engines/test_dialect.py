@@ -126,9 +126,17 @@ def test_a_method_that_a_build_does_not_have_is_refused() -> None:
 
 
 def test_forced_acceptance_only_where_the_build_has_it() -> None:
-    assert read("b11434").forced((1.0, 0.5)) == ["--spec-synth-rates", "1,0.5"]
-    with pytest.raises(EngineRefusal, match="force"):
-        read("b9101").forced((1.0, 0.5))
+    assert read("b11434").forced(2, (1.0, 0.5)) == ["--spec-synth-rates", "1,0.5"]
+    with pytest.raises(EngineRefusal, match="cannot force"):
+        read("b9101").forced(2, (1.0, 0.5))
+
+
+@pytest.mark.parametrize("rates", [(), (0.9,), (0.9, 0.8, 0.7), (0.5, 0.6), (1.1, 1.0), (0.5, -0.1), (float("nan"), 0)])
+def test_rates_that_would_end_the_server_are_refused_before_it_starts(rates: tuple[float, ...]) -> None:
+    with pytest.raises(EngineRefusal, match="cannot be forced") as caught:
+        read("b11434").forced(2, rates)
+    assert "2 of them" in caught.value.why
+    assert caught.value.fix
 
 
 def test_features_are_those_of_the_help() -> None:
