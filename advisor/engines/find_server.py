@@ -10,18 +10,20 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from advisor.dialect import Dialect, read_dialect
-from advisor.engines.process import child_environment
+from advisor.engines.guard import OWN_GROUP, kill_tree
+from advisor.engines.process import child_environment, describe_exit, tail
 from advisor.errors import AdvisorError, EngineTimeout, FileProblem, OptionError
 from advisor.types import Build
 
 PACKAGE = "xllamacpp"
 PACKAGED = (sys.executable, "-P", "-m", "advisor.engines.packaged_server")
-SPEAKS_WITHIN_S = 60.0  # a first start can wait for a virus scanner or for a GPU library
+LONGEST_HELP_BYTES = 1 << 20
 LIBRARIES = re.compile(r"(lib)?(ggml|llama|mtmd|cuda|cublas).*\.(so|dylib|dll)[.\d]*", re.IGNORECASE)
 
 
@@ -57,18 +59,19 @@ def find_server(asked: str = "", environment: Mapping[str, str] = os.environ) ->
     )
 
 
-def speech(program: Program) -> tuple[Dialect, Build]:
+def speech(program: Program, *, within_s: float) -> tuple[Dialect, Build]:
     """What the program speaks and which build it is, asked once for each state of its file.
 
-    Raises OptionError when it is no llama-server, EngineTimeout when it does not answer.
+    Raises OptionError when it is no llama-server or does not start here, EngineTimeout when it has not answered each
+    of two questions ``within_s``.
     """
-    return _speech(program, _digest(program))
+    return _speech(program, _digest(program), within_s)
 
 
 @functools.cache
-def _speech(program: Program, digest: str) -> tuple[Dialect, Build]:
-    version = _said(program, "--version")
-    dialect = read_dialect(version, _said(program, "--help"))
+def _speech(program: Program, digest: str, within_s: float) -> tuple[Dialect, Build]:
+    version = _said(program, "--version", within_s)
+    dialect = read_dialect(version, _said(program, "--help", within_s))
     named = re.search(r"version: (\S+)", version)
     label = f"b{dialect.build}" if dialect.build else (named[1] if named else "unknown")
     return dialect, Build("llama-server", label, dialect.build, digest)
@@ -107,24 +110,34 @@ def _folders(environment: Mapping[str, str]) -> Iterator[Path]:
         yield Path(environment["ProgramFiles"]) / "llama.cpp"
 
 
-def _said(program: Program, flag: str) -> str:
-    """What it prints on stdout and stderr; builds differ in which one they use."""
-    try:
-        done = subprocess.run(
-            [*program.argv, flag],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=child_environment(),
-            timeout=SPEAKS_WITHIN_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise EngineTimeout(
-            f"{program.name} did not answer {flag} within {SPEAKS_WITHIN_S:.0f} s.", fix=_CHECK
-        ) from None
-    except OSError as error:
-        raise OptionError(f"{program.name} cannot be run.", why=str(error), fix=_CHECK) from None
-    return done.stdout.decode("utf-8", "replace")
+def _said(program: Program, flag: str, within_s: float) -> str:
+    """What it prints on stdout and stderr; builds differ in which one they use, and in how they end after it."""
+    with tempfile.TemporaryFile() as output:  # a pipe would be kept open by whatever the program leaves running
+        try:
+            asked = subprocess.Popen(
+                [*program.argv, flag],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=child_environment(),
+                **OWN_GROUP,
+            )
+        except OSError as error:
+            raise OptionError(f"{program.name} cannot be run.", why=str(error), fix=_CHECK) from None
+        try:
+            code = asked.wait(timeout=within_s)
+        except BaseException as error:  # also Ctrl-C; a script around a server has started more than itself
+            kill_tree(asked.pid)
+            asked.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise EngineTimeout(f"{program.name} did not answer {flag} within {within_s:g} s.", fix=_CHECK) from None
+        if code:
+            raise OptionError(
+                f"{program.name} does not start on this machine ({describe_exit(code)}).", why=tail(output), fix=_CHECK
+            )
+        output.seek(0)
+        return output.read(LONGEST_HELP_BYTES).decode("utf-8", "replace")
 
 
 _CHECK = "Check that the program is llama.cpp's llama-server, built for this machine."

@@ -56,11 +56,11 @@ class LlamaServer:
 
     @property
     def dialect(self) -> Dialect:
-        return speech(self.program)[0]
+        return speech(self.program, within_s=self._deadlines.speak_s)[0]
 
     @property
     def build(self) -> Build:
-        return speech(self.program)[1]
+        return speech(self.program, within_s=self._deadlines.speak_s)[1]
 
     @property
     def repack_off(self) -> bool:

@@ -40,9 +40,11 @@ FOREIGN_SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")
 
 @dataclass(frozen=True)
 class Deadlines:
-    """``start_s`` is beside the time that reading the files may take. ``death_s``: how long a connection may be broken
+    """``speak_s``: to print its version, and its options; a first start waits for a virus scanner or a GPU library.
+    ``start_s`` is beside the time that reading the files may take. ``death_s``: how long a connection may be broken
     before the process is known to have ended."""
 
+    speak_s: float = 60.0
     start_s: float = 120.0
     answer_s: float = 600.0
     death_s: float = 2.0

@@ -39,6 +39,11 @@ def script(folder: Path, build: str, mode: str = "") -> Path:
 
 def main(build: str, mode: str) -> None:
     help_text = (DATA / f"{build}.help.txt").read_text()
+    if mode == "mute":
+        Fake({}, build, mode).start_child()
+        threading.Event().wait()
+    if mode == "lacks-a-library":
+        sys.exit("error while loading shared libraries: libggml.so")
     if sys.argv[1:] == ["--version"]:
         print((DATA / f"{build}.version.txt").read_text(), end="", file=sys.stderr)
         return
@@ -91,13 +96,16 @@ class Fake:
         longest = {"--spec-draft-n-max", "--draft-max", "--spec-ngram-mod-n-max", "--spec-ngram-simple-size-m"}
         return next((int(value) for name, value in self.given.items() if name in longest), 16)
 
+    def start_child(self) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        with Path(sys.argv[0]).with_name("pids").open("a") as pids:
+            pids.write(f"{child.pid}\n")
+
     def serve(self) -> None:
         if self.mode == "dropped":
             print("srv load_model: failed to initialize speculative decoding context", file=sys.stderr, flush=True)
         if self.mode == "with-a-child":
-            child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-            with Path(sys.argv[0]).with_name("pids").open("a") as pids:
-                pids.write(f"{child.pid}\n")
+            self.start_child()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from advisor.engines import server_process
+from advisor.dialect import dialect_of
+from advisor.engines import RUNNERS, llama_server, server_process
 from advisor.engines.base import LoadOptions
 from advisor.engines.find_server import PACKAGED, Program, find_server
 from advisor.engines.llama_server import LlamaServer
@@ -21,7 +22,7 @@ from advisor.engines.server_process import Deadlines
 from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout, FileProblem, OptionError
 from advisor.gguf import read_model
 from advisor.testing.zoo import Recipe, build
-from advisor.types import Config, Message, Model, Sampling
+from advisor.types import Build, Config, Message, Model, Sampling
 from tests.builders import make_model
 from tests.engines.fake_llama_server import END, script
 
@@ -196,6 +197,41 @@ def test_what_the_server_refuses_is_told_in_its_own_words(start: Start) -> None:
         start(mode="refuses").answer(PROMPT, GREEDY, 16)
 
 
+# -- servers that are told in the words of another build --------------------------------------------------------------
+
+
+def mistaken_for(monkeypatch: pytest.MonkeyPatch, build: int) -> None:
+    told = (dialect_of(build), Build("llama-server", f"b{build}", build))
+    monkeypatch.setattr(llama_server, "speech", lambda _program, *, within_s: told)
+
+
+@pytest.mark.parametrize(
+    ("told", "version", "complaint"),
+    [
+        (8672, "b9101", "has been removed"),
+        (8672, "b11434", "has been removed"),
+        (9101, "b8672", "invalid argument: --spec-draft-n-max"),
+    ],
+)
+def test_flags_of_another_build_end_the_server_with_its_own_complaint(
+    start: Start, monkeypatch: pytest.MonkeyPatch, told: int, version: str, complaint: str
+) -> None:
+    mistaken_for(monkeypatch, told)
+    engine = start(version)
+    assert engine.answer(PROMPT, GREEDY, 16).tokens == 16
+    with pytest.raises(EngineCrash) as caught:
+        engine.speculate(PROMPT, CONFIG, GREEDY, 16)
+    assert complaint in caught.value.log_tail
+
+
+def test_a_current_build_that_is_not_told_the_type_loads_the_draft_and_is_refused(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mistaken_for(monkeypatch, 9101)
+    with pytest.raises(EngineRefusal, match="without speculating"):
+        start("b11434").speculate(PROMPT, CONFIG, GREEDY, 16)
+
+
 # -- servers that fail -------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +308,7 @@ engine = LlamaServer(Program((sys.executable, sys.argv[1]), "fake"))
 engine.open("target", TARGET, LoadOptions(512, 2))
 engine.answer(PROMPT, GREEDY, 8)
 print("up", flush=True)
-engine.answer(PROMPT, GREEDY, 8) if len(sys.argv) > 2 else sys.stdin.read()
+sys.stdin.read()
 """
 
 
@@ -334,6 +370,13 @@ def test_a_server_is_taken_from_where_it_is_asked_for_then_from_path_then_from_t
 
 
 @posix_only
+def test_the_engine_is_known_by_its_name(tmp_path: Path) -> None:
+    start_runner = RUNNERS["llama-server"](str(script(tmp_path, "b9101")))
+    runner = start_runner(False, lambda: None)
+    assert (runner.build.llama_cpp_build, runner.repack_off, runner.used) == (9101, True, False)
+
+
+@posix_only
 def test_the_folder_the_user_is_in_does_not_decide_what_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(tmp_path, "b11434")
     monkeypatch.chdir(tmp_path)
@@ -363,6 +406,22 @@ def test_files_that_are_no_llama_server_are_errors(tmp_path: Path) -> None:
         _ = LlamaServer(find_server(str(plain))).build
 
 
+def test_a_program_that_never_says_what_it_is_is_ended_at_its_deadline(start: Start, tmp_path: Path) -> None:
+    engine = start(mode="mute", deadlines=Deadlines(speak_s=2))
+    with pytest.raises(EngineTimeout, match="did not answer --version within 2 s") as caught:
+        engine.answer(PROMPT, GREEDY, 16)
+    assert caught.value.fix
+    assert len((tmp_path / "pids").read_text().split()) == 2, "it had started a child of its own"
+    assert alive(tmp_path) == []
+
+
+def test_a_program_that_does_not_start_here_is_told_in_its_own_words(start: Start) -> None:
+    with pytest.raises(OptionError, match="does not start") as caught:
+        _ = start(mode="lacks-a-library").build
+    assert "libggml.so" in caught.value.why
+    assert caught.value.fix
+
+
 @posix_only
 def test_a_rebuilt_binary_is_another_build(tmp_path: Path) -> None:
     program = Program((str(script(tmp_path, "b9101")),), "fake")
@@ -380,7 +439,7 @@ TOKENS = 40
 
 @pytest.fixture(scope="module")
 def models() -> tuple[Model, Model]:
-    return read_model(build(Recipe(30, "Q8_0"))), read_model(build(Recipe(27, "Q8_0")))
+    return read_model(build(Recipe(30, "F16"))), read_model(build(Recipe(29, "Q8_0")))
 
 
 @pytest.fixture(scope="module")
@@ -404,15 +463,15 @@ def test_the_real_server_speaks_the_chat_template(real: LlamaServer, question: t
     assert text.rstrip().endswith("<|im_start|>assistant")
 
 
-def test_the_real_server_speculates_as_told_and_writes_the_same_text(
+def test_the_real_server_speculates_as_told(
     real: LlamaServer, models: tuple[Model, Model], question: tuple[int, ...]
 ) -> None:
     baseline = real.answer(question, GREEDY, TOKENS)
-    assert baseline.tokens == TOKENS
+    assert (baseline.tokens, baseline.drafted) == (TOKENS, 0)
     assert real.answer(question, GREEDY, TOKENS).answer_tokens == baseline.answer_tokens
     for k in (2, 4):
         run = real.speculate(question, Config(models[1].content_hash, k), GREEDY, TOKENS)
-        assert run.answer_tokens == baseline.answer_tokens
+        assert run.tokens == TOKENS
         assert 0 < run.accepted < run.drafted <= k * run.steps
         assert run.steps + run.accepted + 1 == run.tokens
         assert sum(run.accepted_per_position) == run.accepted
@@ -420,6 +479,18 @@ def test_the_real_server_speculates_as_told_and_writes_the_same_text(
         assert len(run.accepted_per_position) == k
         assert run.decode_s > 0
         assert run.prefill_s > 0
+
+
+def test_speculation_of_the_real_server_does_not_change_its_text(question: tuple[int, ...]) -> None:
+    """Of a quantized target: batches of another size round F16 weights otherwise, and tip what is nearly a tie."""
+    target, draft = read_model(build(Recipe(30, "Q8_0"))), read_model(build(Recipe(27, "Q8_0")))
+    engine = LlamaServer(Program(PACKAGED, "packaged"), extra_buffers=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.shutdown)
+        engine.open("target", target, LoadOptions(512, 1))
+        engine.open("draft", draft, LoadOptions(512, 1))
+        run = engine.speculate(question, Config(draft.content_hash, 4), GREEDY, TOKENS)
+        assert run.answer_tokens == engine.answer(question, GREEDY, TOKENS).answer_tokens
 
 
 def test_seeds_decide_sampled_answers_of_the_real_server(real: LlamaServer, question: tuple[int, ...]) -> None:
