@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from advisor.dialect import dialect_of
 from advisor.types import Build
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +46,6 @@ class StepLaw:
 
 CURRENT, OLD = StepLaw(reevaluates=True), StepLaw(reevaluates=False, keeps_unsure=True)
 NO_DRAFT = StepLaw(reevaluates=False)  # n-gram methods: T_step = t(n + 1), their look-ups take microseconds
-FIRST_REEVALUATING_BUILD = 9222  # when the defaults became n_max 3 and p_min 0 (b9222 to b9245)
 # The in-process loop of this project always runs the current law, whatever llama.cpp build it links.
 STEP_LAWS: dict[str, StepLaw] = {"llama-cpp-python": CURRENT, "simulated": CURRENT}
 
@@ -54,4 +54,4 @@ def step_law(build: Build) -> StepLaw:
     """The law of an engine, or of the llama.cpp build it is; a build that is not known is taken for a current one."""
     if build.engine in STEP_LAWS:
         return STEP_LAWS[build.engine]
-    return OLD if 0 < build.llama_cpp_build < FIRST_REEVALUATING_BUILD else CURRENT
+    return CURRENT if dialect_of(build.llama_cpp_build).reevaluates else OLD

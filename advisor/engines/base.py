@@ -41,7 +41,9 @@ class RolloutOptions:
     chains: int
 
 
-class Engine(Protocol):
+class Runner(Protocol):
+    """Answers prompts, alone or speculating, and times it. All that a server can do."""
+
     @property
     def build(self) -> Build: ...
 
@@ -67,6 +69,15 @@ class Engine(Protocol):
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         """The tokens as text, and whether the last one ends the answer."""
 
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+        """A real speculative run of target and draft."""
+
+    def shutdown(self) -> None: ...
+
+
+class Engine(Runner, Protocol):
+    """A runner that also looks inside: what a draft would have proposed, and what one decode costs."""
+
     def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
         """Replay the draft over a transcript."""
 
@@ -81,8 +92,3 @@ class Engine(Protocol):
         budget_s: float,
     ) -> list[list[float]]:
         """Seconds of each operation, one list a round."""
-
-    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
-        """A real speculative run of target and draft."""
-
-    def shutdown(self) -> None: ...

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
-from advisor.engines.process import WorkerProcess
+from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S, WorkerProcess
 from advisor.errors import EngineCrash, EngineRefusal
 from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
 
@@ -24,10 +24,6 @@ from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, T
 VENDORED_BUILDS = {"0.3.36": 11312}
 
 CALL_TIMEOUT_S = 600.0
-# Deaths by the code's own fault. A kill from outside (out of memory) says nothing about kernels. Windows reports an
-# access violation and an illegal instruction as exit codes.
-CODE_CRASHES = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGABRT", "SIGFPE", "exit code 3221225477", "exit code 3221225501"}
-LOAD_BYTES_PER_S = 20e6  # a slow disk: the time limit of a load grows with the file
 
 
 class LlamaCppPython:

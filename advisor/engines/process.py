@@ -14,12 +14,16 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from advisor.engines.frames import read_frame, write_frame
 from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
 
 LOG_TAIL_LINES = 12
+# Deaths by the code's own fault. A kill from outside (out of memory) says nothing about kernels. Windows reports an
+# access violation and an illegal instruction as exit codes.
+CODE_CRASHES = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGABRT", "SIGFPE", "exit code 3221225477", "exit code 3221225501"}
+LOAD_BYTES_PER_S = 20e6  # a slow disk: the time limit of a load grows with the file
 WORKER_MODULE = "advisor.engines.worker"
 
 
@@ -34,7 +38,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([_package_root(), *_inherited_path()])},
+            env=child_environment(),
         )
         self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -92,7 +96,7 @@ class WorkerProcess:
                 with contextlib.suppress(OSError):  # unsent bytes of a dead pipe
                     stream.close()
         if not self._log.closed:
-            self._last_words = self._read_log()
+            self._last_words = tail(self._log)
             self._log.close()
 
     def _read(self) -> None:
@@ -118,13 +122,7 @@ class WorkerProcess:
         )
 
     def _log_tail(self) -> str:
-        return self._last_words if self._log.closed else self._read_log()
-
-    def _read_log(self) -> str:
-        self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, self._log.tell() - 8192))
-        lines = self._log.read().decode("utf-8", "replace").splitlines()
-        return "\n".join(line[:300] for line in lines[-LOG_TAIL_LINES:])
+        return self._last_words if self._log.closed else tail(self._log)
 
 
 def describe_exit(returncode: int) -> str:
@@ -137,9 +135,16 @@ def describe_exit(returncode: int) -> str:
     return f"exit code {returncode}"
 
 
-def _package_root() -> str:
-    return str(Path(__file__).resolve().parents[2])
+def child_environment() -> dict[str, str]:
+    """The environment of a child that runs a module of this package, from wherever this one was imported."""
+    inherited = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    package_root = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([package_root, *inherited])}
 
 
-def _inherited_path() -> list[str]:
-    return [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+def tail(log: IO[bytes]) -> str:
+    """The last lines of a log, each cut to what a message can hold."""
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - 8192))
+    lines = log.read().decode("utf-8", "replace").splitlines()
+    return "\n".join(line[:300] for line in lines[-LOG_TAIL_LINES:])

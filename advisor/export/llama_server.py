@@ -1,8 +1,6 @@
 """A recommendation as a llama-server command line.
 
-The flags are those of the build that is asked for. Current llama.cpp (checked against b11434) has no ``--draft-max``
-and its relatives, and ``-md`` alone no longer speculates, so ``--spec-type`` is written. Builds before b8981 know only
-the old names (from their documentation; not run).
+The flags are those of the build that is asked for: ``advisor/dialect.py`` knows how each one spells them.
 """
 
 from __future__ import annotations
@@ -13,12 +11,11 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from advisor.dialect import Dialect, dialect_of
 from advisor.printable import is_printable
 from advisor.prune import best_option
-from advisor.types import Config, Host, Model, Placement, Recommendation
+from advisor.types import Config, Model, Placement, Recommendation
 
-FIRST_BUILD_WITH_SPEC_FLAGS, FIRST_BUILD_THAT_NEEDS_SPEC_TYPE = 8981, 9464
-CURRENT_BUILD = 1 << 30  # a build that is not known
 FILE_TO_MAKE = {"-m": "TARGET.gguf", "-md": "DRAFT.gguf"}  # of models that nobody publishes: the notes say so
 
 # Needs no quotes in cmd.exe, nor in PowerShell, where a comma makes a list and a leading @ or % has a meaning.
@@ -36,7 +33,7 @@ def command(rec: Recommendation) -> list[str]:
         argv += _speculation(rec, config)
     argv += ["-c", str(rec.settings.context)]
     argv += ["-np", "1"]  # the automatic choice is 4 slots, which is not what was measured
-    argv += _offload(rec.host, _placement(rec, config), speculate=config is not None)
+    argv += _offload(rec, _placement(rec, config), with_draft=config is not None and config.draft != "")
     if rec.settings.threads:
         argv += ["-t", str(rec.settings.threads)]
     if rec.measurement.repack_off:
@@ -59,39 +56,30 @@ def _source(model: Model, file_flag: str, hub_flag: str) -> list[str]:
 
 
 def _speculation(rec: Recommendation, config: Config) -> list[str]:
-    build = rec.build.llama_cpp_build or CURRENT_BUILD
-    if rec.build.engine != "llama-server":  # measured in this process; served by whatever is installed
-        build = CURRENT_BUILD
-    old = build < FIRST_BUILD_WITH_SPEC_FLAGS
-    argv = _source(rec.draft_of(config), "-md", "-hfd")
-    if build >= FIRST_BUILD_THAT_NEEDS_SPEC_TYPE:
-        argv += ["--spec-type", config.method]
-    argv += ["--draft-max" if old else "--spec-draft-n-max", str(config.k)]
-    if config.n_min > 0:
-        argv += ["--draft-min" if old else "--spec-draft-n-min", str(config.n_min)]
-    if config.p_min > 0 or build < FIRST_BUILD_THAT_NEEDS_SPEC_TYPE:  # older builds stop at 0.75 unless told
-        argv += ["--draft-p-min" if old else "--spec-draft-p-min", f"{config.p_min:g}"]
-    return argv
+    draft = _source(rec.draft_of(config), "-md", "-hfd") if config.draft else []
+    return _dialect(rec).speculation(config, draft)
+
+
+def _dialect(rec: Recommendation) -> Dialect:
+    """What was measured in this process is served by whatever is installed: a current build."""
+    return dialect_of(rec.build.llama_cpp_build if rec.build.engine == "llama-server" else 0)
 
 
 def _placement(rec: Recommendation, config: Config | None) -> Placement:
     """The target alone gets the room that a draft would have taken."""
-    if config is None:
+    if config is None or not config.draft:
         return best_option(rec.target, None, rec.host, rec.settings.context, k_max=0).placement
     return next(one.placement for one in rec.candidates if one.draft.content_hash == config.draft)
 
 
-def _offload(host: Host, placement: Placement, *, speculate: bool) -> list[str]:
+def _offload(rec: Recommendation, placement: Placement, *, with_draft: bool) -> list[str]:
     """Without a device to offload to the flags only make the server print warnings."""
     offloads = placement.target_gpu_layers != 0 or placement.draft_gpu_layers != 0
-    if not offloads and all(device.kind == "cpu" for device in host.devices):
+    if not offloads and all(device.kind == "cpu" for device in rec.host.devices):
         return []
-    argv = ["-ngl", _layers(placement.target_gpu_layers)]
-    return [*argv, "-ngld", _layers(placement.draft_gpu_layers)] if speculate else argv
-
-
-def _layers(count: int) -> str:
-    return "all" if count < 0 else str(count)
+    layers = _dialect(rec).layers
+    argv = ["-ngl", layers(placement.target_gpu_layers)]
+    return [*argv, "-ngld", layers(placement.draft_gpu_layers)] if with_draft else argv
 
 
 def _flags(argv: Sequence[str]) -> Iterable[list[str]]:

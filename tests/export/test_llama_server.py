@@ -268,3 +268,18 @@ def test_models_that_nobody_publishes_are_files_to_make() -> None:
     rec = dataclasses.replace(rec, target=dataclasses.replace(rec.target, hub=""), candidates=drafts)
     found = values(command(rec))
     assert (found["-m"], found["-md"]) == ("TARGET.gguf", "DRAFT.gguf")
+
+
+def test_an_ngram_method_names_no_draft() -> None:
+    best = make_estimate("", k=8, method="ngram-simple")
+    best = dataclasses.replace(best, config=dataclasses.replace(best.config, ngram_size=4))
+    found = values(command(make_recommendation(best=best, host=make_gpu_host())))
+    assert (found["--spec-type"], found["--spec-ngram-simple-size-n"]) == ("ngram-simple", "4")
+    assert found["--spec-ngram-simple-size-m"] == "8"
+    assert not {"-md", "-hfd", "-ngld", "--spec-draft-n-max"} & set(found)
+
+
+def test_all_layers_are_a_number_for_builds_that_may_not_know_the_word() -> None:
+    rec = placed(make_recommendation(host=make_gpu_host()), Placement(-1, -1, "CUDA0"))
+    old = dataclasses.replace(rec, build=Build("llama-server", "b7000", 7000))
+    assert values(command(old))["-ngl"] == values(command(old))["-ngld"] == "999"

@@ -1,0 +1,159 @@
+"""Where llama-server is, and what it speaks. A program is an argv: a binary, or the module that serves xllamacpp."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from advisor.dialect import Dialect, read_dialect
+from advisor.engines.guard import OWN_GROUP, kill_tree
+from advisor.engines.process import child_environment, describe_exit, tail
+from advisor.errors import AdvisorError, EngineTimeout, FileProblem, OptionError
+from advisor.types import Build
+
+PACKAGE = "xllamacpp"
+PACKAGED = (sys.executable, "-P", "-m", "advisor.engines.packaged_server")
+LONGEST_HELP_BYTES = 1 << 20
+LIBRARIES = re.compile(r"(lib)?(ggml|llama|mtmd|cuda|cublas).*\.(so|dylib|dll)[.\d]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Program:
+    """``argv`` starts it; ``name`` is for people."""
+
+    argv: tuple[str, ...]
+    name: str
+
+    @property
+    def packaged(self) -> bool:
+        return self.argv == PACKAGED
+
+
+def find_server(asked: str = "", environment: Mapping[str, str] = os.environ) -> Program:
+    """The binary that was asked for, else the first on PATH or in a usual place, else the one in a Python package.
+
+    Raises FileProblem when there is none, or not where it was asked for.
+    """
+    name = "llama-server.exe" if os.name == "nt" else "llama-server"
+    if asked:
+        return _asked(Path(asked).expanduser(), name)
+    for folder in _folders(environment):
+        if _can_run(folder / name):
+            return _binary(folder / name)
+    if importlib.util.find_spec(PACKAGE) is not None:
+        return Program(PACKAGED, f"llama-server of the package {PACKAGE} {importlib.metadata.version(PACKAGE)}")
+    raise FileProblem(
+        "No llama-server was found.",
+        why="It is neither on PATH nor in a usual place.",
+        fix="Name it with --llama-server PATH, install llama.cpp, or run: pip install 'draft-advisor[server]'",
+    )
+
+
+def speech(program: Program, *, within_s: float) -> tuple[Dialect, Build]:
+    """What the program speaks and which build it is, asked once for each state of its file.
+
+    Raises OptionError when it is no llama-server or does not start here, EngineTimeout when it has not answered each
+    of two questions ``within_s``.
+    """
+    return _speech(program, _digest(program), within_s)
+
+
+@functools.cache
+def _speech(program: Program, digest: str, within_s: float) -> tuple[Dialect, Build]:
+    version = _said(program, "--version", within_s)
+    dialect = read_dialect(version, _said(program, "--help", within_s))
+    named = re.search(r"version: (\S+)", version)
+    label = f"b{dialect.build}" if dialect.build else (named[1] if named else "unknown")
+    return dialect, Build("llama-server", label, dialect.build, digest)
+
+
+def _asked(path: Path, name: str) -> Program:
+    if path.is_dir():
+        path = path / name
+    if not path.exists():
+        raise FileProblem(f"There is no llama-server at {path}.", fix="Check the path given to --llama-server.")
+    if not _can_run(path):
+        raise FileProblem(f"{path} cannot be run.", why="It is not an executable file.", fix=f"Try: chmod +x {path}")
+    return _binary(path)
+
+
+def _binary(path: Path) -> Program:
+    return Program((str(path.absolute()),), str(path))
+
+
+def _can_run(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _folders(environment: Mapping[str, str]) -> Iterator[Path]:
+    """PATH first. Its relative entries are left out: the folder the user is in must not decide what is run."""
+    listed = [Path(part) for part in environment.get("PATH", "").split(os.pathsep) if part]
+    yield from (folder for folder in listed if folder.is_absolute())
+    home = Path(environment.get("HOME") or environment.get("USERPROFILE") or Path.home())
+    for folder in ("/opt/homebrew/bin", "/usr/local/bin", "/home/linuxbrew/.linuxbrew/bin", "/snap/bin"):
+        yield Path(folder)
+    for folder in (".local/bin", "llama.cpp/build/bin", "llama.cpp/build/bin/Release", "llama.cpp"):
+        yield home / folder
+    if "LOCALAPPDATA" in environment:
+        yield Path(environment["LOCALAPPDATA"]) / "Microsoft" / "WinGet" / "Links"
+    if "ProgramFiles" in environment:
+        yield Path(environment["ProgramFiles"]) / "llama.cpp"
+
+
+def _said(program: Program, flag: str, within_s: float) -> str:
+    """What it prints on stdout and stderr; builds differ in which one they use, and in how they end after it."""
+    with tempfile.TemporaryFile() as output:  # a pipe would be kept open by whatever the program leaves running
+        try:
+            asked = subprocess.Popen(
+                [*program.argv, flag],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=child_environment(),
+                **OWN_GROUP,
+            )
+        except OSError as error:
+            raise OptionError(f"{program.name} cannot be run.", why=str(error), fix=_CHECK) from None
+        try:
+            code = asked.wait(timeout=within_s)
+        except BaseException as error:  # also Ctrl-C; a script around a server has started more than itself
+            kill_tree(asked.pid)
+            asked.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise EngineTimeout(f"{program.name} did not answer {flag} within {within_s:g} s.", fix=_CHECK) from None
+        if code:
+            raise OptionError(
+                f"{program.name} does not start on this machine ({describe_exit(code)}).", why=tail(output), fix=_CHECK
+            )
+        output.seek(0)
+        return output.read(LONGEST_HELP_BYTES).decode("utf-8", "replace")
+
+
+_CHECK = "Check that the program is llama.cpp's llama-server, built for this machine."
+
+
+def _digest(program: Program) -> str:
+    """Names, sizes and times of the binary and of the libraries beside it: a rebuilt one is another build."""
+    if program.packaged:
+        spec = importlib.util.find_spec(PACKAGE)
+        folder = Path(spec.origin).parent if spec and spec.origin else Path()
+        files = sorted(folder.glob(f"{PACKAGE}*"))
+    else:
+        binary = Path(program.argv[-1])
+        files = [binary, *sorted(file for file in binary.parent.iterdir() if LIBRARIES.fullmatch(file.name))]
+    try:
+        facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    except OSError as error:
+        raise AdvisorError(f"{program.name} cannot be read.", why=str(error)) from None
+    return hashlib.sha256(repr((program.argv, facts)).encode()).hexdigest()[:10]

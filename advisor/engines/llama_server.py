@@ -1,0 +1,264 @@
+"""The engine that people deploy: llama-server, run and asked over HTTP.
+
+Two servers may be alive: the target alone, and one that speculates. Whatever decides how a server is started (models,
+context, every draft length) is a command-line option, so a change of it is a restart of that server; the idle one of
+the two takes memory, no time. Known remedy (one, tried once): as in ``llama_cpp_python.py``, here ``--no-repack``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from advisor.dialect import NGRAM_METHODS, Dialect
+from advisor.engines.base import LoadOptions, Role
+from advisor.engines.find_server import Program, speech
+from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S
+from advisor.engines.server_answer import check_run, read_run
+from advisor.engines.server_process import Deadlines, Server
+from advisor.errors import EngineCrash, EngineRefusal
+from advisor.types import Build, Config, Message, Model, Run, Sampling
+
+Duty = Literal["alone", "speculating"]
+T = TypeVar("T")
+BASELINE = Config("", 0, method="none")
+
+
+@dataclass
+class _Serving:
+    """A running server, what it was started with and which prompts it has answered."""
+
+    server: Server
+    flags: tuple[str, ...]
+    answered: set[tuple[int, ...]] = field(default_factory=set)
+
+
+class LlamaServer:
+    """``extra_buffers`` False applies the remedy from the start; ``on_remedy`` is told when it had to be found."""
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        extra_buffers: bool = True,
+        on_remedy: Callable[[], None] = lambda: None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self.program = program
+        self._extra_buffers, self._on_remedy = extra_buffers, on_remedy
+        self._deadlines = deadlines or Deadlines()
+        self._used = False
+        self._opened: dict[Role, tuple[Model, LoadOptions]] = {}
+        self._serving: dict[Duty, _Serving] = {}
+        self._end_tokens: set[int] = set()
+        self._peak_memory_bytes = 0
+
+    @property
+    def dialect(self) -> Dialect:
+        return speech(self.program, within_s=self._deadlines.speak_s)[0]
+
+    @property
+    def build(self) -> Build:
+        return speech(self.program, within_s=self._deadlines.speak_s)[1]
+
+    @property
+    def repack_off(self) -> bool:
+        return not self._extra_buffers
+
+    @property
+    def used(self) -> bool:
+        return self._used
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most that one server was seen to hold, its models included."""
+        return max([self._peak_memory_bytes, *(one.server.peak_memory_bytes for one in self._serving.values())])
+
+    def open(self, role: Role, model: Model, options: LoadOptions) -> None:
+        self._opened[role] = (model, options)
+
+    def close(self, role: Role) -> None:
+        self._opened.pop(role, None)
+        self._stop("speculating")
+        if role == "target":
+            self._stop("alone")
+
+    def shutdown(self) -> None:
+        self._stop("speculating")
+        self._stop("alone")
+
+    def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        def ask(serving: _Serving) -> tuple[int, ...]:
+            chat = [{"role": message.role, "content": message.content} for message in messages]
+            text = _field(serving.server, "/apply-template", {"messages": chat}, "prompt", str)
+            body = {"content": text, "add_special": True, "parse_special": True}
+            return tuple(_tokens(serving.server, "/tokenize", body))
+
+        return self._with_server("alone", self._target_flags, ask)
+
+    def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
+        def ask(serving: _Serving) -> str:
+            return _field(serving.server, "/detokenize", {"tokens": list(tokens)}, "content", str)
+
+        text = self._with_server("alone", self._target_flags, ask)
+        return text, bool(tokens) and tokens[-1] in self._end_tokens
+
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
+        """Raises EngineRefusal when the server speculated though nothing told it to."""
+        return self._run("alone", self._target_flags, BASELINE, prompt, sampling, max_tokens)
+
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+        """Raises EngineRefusal when nothing was drafted though something should have been."""
+
+        def flags() -> list[str]:
+            return self._speculating_flags(config)
+
+        return self._run("speculating", flags, config, prompt, sampling, max_tokens)
+
+    def speculate_forced(
+        self, prompt: Sequence[int], config: Config, rates: Sequence[float], sampling: Sampling, max_tokens: int
+    ) -> Run:
+        """As ``speculate``, but place i of a draft is accepted at random, in ``rates[i]`` of all steps, whatever was
+        drafted: the costs are real, the text means nothing. One rate for each of k, none above the one before it.
+        """
+
+        def flags() -> list[str]:
+            return [*self._speculating_flags(config), *self.dialect.forced(config.k, rates)]
+
+        return self._run("speculating", flags, config, prompt, sampling, max_tokens)
+
+    # -- runs ----------------------------------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        duty: Duty,
+        flags: Callable[[], list[str]],
+        config: Config,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        max_tokens: int,
+    ) -> Run:
+        if config.method in NGRAM_METHODS:
+            self._forget(duty, tuple(prompt))
+
+        def ask(serving: _Serving) -> Run:
+            server, counted = serving.server, self.dialect.metrics
+            before = server.metrics() if counted else {}
+            reply = server.post("/completion", _request(prompt, sampling, max_tokens))
+            after = server.metrics() if counted else {}
+            server.note_memory()
+            serving.answered.add(tuple(prompt))
+            run = read_run(server, reply, before, after, config)
+            if reply.get("stop_type") == "eos" or reply.get("stopped_eos"):
+                self._end_tokens.add(run.answer_tokens[-1])
+            check_run(server, run, config, max_tokens)
+            return run
+
+        return self._with_server(duty, flags, ask)
+
+    def _forget(self, duty: Duty, prompt: tuple[int, ...]) -> None:
+        """A server that has answered this prompt has the answer in its n-gram tables: it would draft all of it."""
+        serving = self._serving.get(duty)
+        if serving is not None and prompt in serving.answered:
+            self._stop(duty)
+
+    # -- servers -------------------------------------------------------------------------------------------------------
+
+    def _with_server(self, duty: Duty, flags: Callable[[], list[str]], ask: Callable[[_Serving], T]) -> T:
+        self._used = True
+        try:
+            return self._asked(duty, flags, ask)
+        except EngineCrash as crash:
+            remedied = self._extra_buffers and self.dialect.no_repack and crash.signal_name in CODE_CRASHES
+            if not remedied:
+                raise
+        self.shutdown()  # both run with the remedy from now on
+        self._extra_buffers = False
+        try:
+            result = self._asked(duty, flags, ask)
+        except EngineCrash:
+            self._extra_buffers = True  # it was not the remedy's disease
+            raise
+        self._on_remedy()
+        return result
+
+    def _asked(self, duty: Duty, flags: Callable[[], list[str]], ask: Callable[[_Serving], T]) -> T:
+        serving = self._started(duty, tuple(flags()))
+        try:
+            return ask(serving)
+        except EngineRefusal:
+            raise
+        except BaseException:  # dead, ended, or Ctrl-C before the answer
+            self._stop(duty)
+            raise
+
+    def _started(self, duty: Duty, flags: tuple[str, ...]) -> _Serving:
+        serving = self._serving.get(duty)
+        if serving is not None and serving.flags == flags:
+            return serving
+        self._stop(duty)
+        load_s = sum(model.weights_bytes for model, _ in self._opened.values()) / LOAD_BYTES_PER_S
+        server = Server.start(self.program.argv, flags, self._deadlines, load_s=load_s)
+        self._serving[duty] = _Serving(server, flags)
+        return self._serving[duty]
+
+    def _stop(self, duty: Duty) -> None:
+        serving = self._serving.pop(duty, None)
+        if serving is not None:
+            self._peak_memory_bytes = max(self._peak_memory_bytes, serving.server.peak_memory_bytes)
+            serving.server.stop()
+
+    def _target_flags(self) -> list[str]:
+        model, options = self._model("target")
+        dialect = self.dialect
+        argv = ["-m", model.path, "-c", str(options.context), "-np", "1", "-t", str(options.threads)]
+        argv += ["-ngl", dialect.layers(options.gpu_layers)]
+        if dialect.metrics:
+            argv += ["--metrics"]
+        if dialect.cache_ram:
+            argv += ["--cache-ram", "0"]  # every prompt is new: kept ones would only take memory
+        if not self._extra_buffers:
+            argv += ["--no-repack"]
+        return argv
+
+    def _speculating_flags(self, config: Config) -> list[str]:
+        draft: list[str] = []
+        if config.method not in NGRAM_METHODS and (config.draft or config.method != "draft-mtp"):
+            model, options = self._model("draft")
+            draft = ["-md", model.path, "-ngld", self.dialect.layers(options.gpu_layers), "-td", str(options.threads)]
+        return [*self._target_flags(), *self.dialect.speculation(config, draft)]
+
+    def _model(self, role: Role) -> tuple[Model, LoadOptions]:
+        if role not in self._opened:
+            raise EngineRefusal(f"The engine was asked to run without a {role} model.")
+        return self._opened[role]
+
+
+def _request(prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> dict[str, Any]:
+    return {
+        "prompt": list(prompt),
+        "n_predict": max_tokens,
+        "cache_prompt": False,
+        "return_tokens": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "seed": sampling.seed,
+    }
+
+
+def _field(server: Server, path: str, body: object, name: str, kind: type[T]) -> T:
+    reply = server.post(path, body)
+    value = reply.get(name)
+    if not isinstance(value, kind):
+        raise server.nonsense(path, str(reply)[:120])
+    return value
+
+
+def _tokens(server: Server, path: str, body: object) -> list[int]:
+    tokens = _field(server, path, body, "tokens", list)
+    if not all(isinstance(token, int) for token in tokens):
+        raise server.nonsense(path, str(tokens)[:120])
+    return tokens
