@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from advisor.errors import EngineRefusal, OptionError
+from advisor.ngram import METHODS
 from advisor.types import Config
 
 FIRST_WITH_SPEC_FLAGS = 8981
@@ -29,7 +30,6 @@ FIRST_WITH_FORCED_ACCEPTANCE = 11434  # read there; builds between b11312 and it
 
 SPEC_FLAGS = ("--spec-draft-n-max", "--spec-draft-n-min", "--spec-draft-p-min")
 OLD_FLAGS = ("--draft-max", "--draft-min", "--draft-p-min")
-NGRAM_METHODS = ("ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod")
 DRAFT_METHODS = ("draft-simple", "draft-eagle3", "draft-mtp")
 OLDER_SERVER = "Update llama.cpp, or name a newer binary with --llama-server."
 
@@ -68,7 +68,7 @@ class Dialect:
                 why=f"Its methods are: {', '.join(sorted(self.methods)) or 'none'}.",
                 fix=OLDER_SERVER,
             )
-        if config.method in NGRAM_METHODS:
+        if config.method in METHODS:
             return ["--spec-type", config.method, *self._ngram(config)]
         asked = ["--spec-type", config.method] if self.names_draft or config.method != "draft-simple" else []
         return [*draft, *asked, *self._drafting(config)]
@@ -131,7 +131,7 @@ def dialect_of(build: int) -> Dialect:
         build=build,
         spec_flags=number >= FIRST_WITH_SPEC_FLAGS,
         names_draft=needs_type,
-        methods=frozenset((*NGRAM_METHODS, *(DRAFT_METHODS if needs_type else ("draft-simple",)))),
+        methods=frozenset((*METHODS, *(DRAFT_METHODS if needs_type else ("draft-simple",)))),
         default_n_max=16 if old_defaults else 3,
         default_n_min=0,
         default_p_min=0.75 if old_defaults else 0.0,
@@ -162,7 +162,7 @@ def read_dialect(version_text: str, help_text: str) -> Dialect:
         build=said.build,
         spec_flags=spec_flags,
         names_draft="draft-simple" in types,
-        methods=frozenset(("draft-simple", *types)) & frozenset((*DRAFT_METHODS, *NGRAM_METHODS)),
+        methods=frozenset(("draft-simple", *types)) & frozenset((*DRAFT_METHODS, *METHODS)),
         default_n_max=int(_default(options, n_max, said.default_n_max)),
         default_n_min=int(_default(options, n_min, said.default_n_min)),
         default_p_min=_default(options, p_min, said.default_p_min),

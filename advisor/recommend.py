@@ -1,4 +1,8 @@
-"""The answer: rank by the lower end of the interval, break ties towards less memory, and say no when that is true."""
+"""The answer: rank by the lower end of the interval, break ties towards less memory, and say no when that is true.
+
+A method without a draft needs neither memory nor a download: it is taken where its speedup is within the interval of
+the best draft (docs/decisions/0009-methods.md).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from advisor.types import Candidate, Estimate, Model, Verdict
+from advisor.types import Candidate, Config, Estimate, Model, Verdict
 
 TIE = 0.01  # lower ends within 1 % are a tie: the machine's own noise is larger
 
@@ -27,7 +31,7 @@ def answer(
     nothing: str = "no draft can run beside this target",
     tried: Callable[[Model], bool] = lambda draft: True,
 ) -> Answer:
-    """Rank and decide. ``best`` is None when the verdict is no; ``runner_up`` is the best of another draft.
+    """Rank and decide. ``best`` is None when the verdict is no; ``runner_up`` is the best of another draft or method.
 
     ``nothing``: why, where there is no estimate; ``tried``: whether a prediction for this draft rests on measurements.
     """
@@ -36,15 +40,24 @@ def answer(
     if not ranked:
         return Answer("do-not-speculate", f"Do not speculate: {nothing}.", (), None, None)
     best = ranked[0]
-    runner_up = next((other for other in ranked if other.config.draft != best.config.draft), None)
-    label = by_draft[best.config.draft].draft.label
+    runner_up = next((other for other in ranked if other.config.proposer != best.config.proposer), None)
+    label = by_draft[best.config.draft].draft.label if best.config.draft else best.config.method
     interval = f"{best.speedup:.2f}x (80 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f})"
-    setting = f"k = {best.config.k}" + (f", p_min = {best.config.p_min:g}" if best.config.p_min else "")
+    setting = setting_of(best.config)
     if best.speedup_low <= 1.0:
-        sentence = f"Do not speculate: the best pairing, {label} at {setting}, should give {interval}."
+        sentence = f"Do not speculate: the best that was found, {label} at {setting}, should give {interval}."
         return Answer("do-not-speculate", sentence, ranked, None, None)
     sentence = f"Speculate with {label}, {setting}: {interval}, {_evidence(best)}."
     return Answer("speculate", sentence, ranked, best, runner_up)
+
+
+def setting_of(config: Config) -> str:
+    """The numbers of a config that matter to its method: "k = 8, p_min = 0.6", "n = 12, k = 16"."""
+    parts = [f"n = {config.ngram_size}"] if config.ngram_size else []
+    parts.append(f"k = {config.k}")
+    parts += [f"n_min = {config.n_min}"] if config.n_min else []
+    parts += [f"p_min = {config.p_min:g}"] if config.p_min else []
+    return ", ".join(parts)
 
 
 def rank(
@@ -53,7 +66,8 @@ def rank(
     tried: Callable[[Model], bool] = lambda draft: True,
 ) -> tuple[Estimate, ...]:
     """Best first. Among those within TIE of the best lower end a draft that was ``tried`` leads, then one that is on
-    disk, then the least memory; among equal memory the one measured, then the higher lower end.
+    disk, then the least memory; among equal memory the one measured, then the higher lower end. A method without a
+    draft that is sure to help and whose speedup is in the interval of the best draft comes before it.
 
     Predictions of which none should help are in the order of how likely they help: by the lower end the draft that
     changes least would lead.
@@ -67,11 +81,18 @@ def rank(
     tied = [e for e in ordered if e.speedup_low >= floor]
 
     def order(e: Estimate) -> tuple[bool, bool, int, bool, float]:
+        if not e.config.draft:
+            return False, False, 0, e.evidence != "measured", -e.speedup_low
         candidate = by_draft[e.config.draft]
         draft = candidate.draft
         return not tried(draft), not draft.path, candidate.memory_bytes, e.evidence != "measured", -e.speedup_low
 
-    return (*sorted(tied, key=order), *(e for e in ordered if e.speedup_low < floor))
+    ranked = [*sorted(tied, key=order), *(e for e in ordered if e.speedup_low < floor)]
+    free = next((e for e in ranked if not e.config.draft), None)
+    if free is not None and max(1.0, ranked[0].speedup_low) < free.speedup and free.speedup_low > 1:
+        ranked.remove(free)
+        ranked.insert(0, free)
+    return tuple(ranked)
 
 
 def _deviations_above_one(estimate: Estimate) -> float:

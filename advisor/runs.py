@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from advisor.engines.base import Engine, LoadOptions
+from advisor.engines.base import LoadOptions, Runner
 from advisor.errors import EngineRefusal
+from advisor.ngram import METHODS
 from advisor.store import Store
 from advisor.types import Candidate, Config, Model, Run, Sampling, Transcript
 
@@ -28,7 +29,7 @@ class RunMeasurer:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Runner,
         store: Store,
         target: Model,
         candidates: Sequence[Candidate],
@@ -42,6 +43,7 @@ class RunMeasurer:
     ) -> None:
         self._engine, self._store, self._target = engine, store, target
         self._candidates = {candidate.draft.content_hash: candidate for candidate in candidates}
+        self._asked: tuple[Config | None, int] = (None, 0)
         self._transcripts, self._sampling = transcripts, sampling
         self._host, self._context, self._threads, self._max_tokens = host, context, threads, max_tokens
 
@@ -52,32 +54,53 @@ class RunMeasurer:
         pair = self._store.get("run", key, Pair)
         if pair is None:
             started = time.perf_counter()
+            if config.method in METHODS:
+                self._ask_earlier(config, prompt)
             pair = self._measure(config, transcript, run_first=prompt % 2 == 1)
+            self._asked = (config, prompt + 1)
             self._store.put("run", key, pair, wall_s=time.perf_counter() - started)
         return pair.baseline, pair.run
 
     def _measure(self, config: Config, transcript: Transcript, *, run_first: bool) -> Pair:
-        candidate = self._candidates[config.draft]
-        options = LoadOptions(self._context, self._threads, candidate.placement.draft_gpu_layers)
-        self._engine.open("draft", candidate.draft, options)
+        if config.draft:
+            candidate = self._candidates[config.draft]
+            options = LoadOptions(self._context, self._threads, candidate.placement.draft_gpu_layers)
+            self._engine.open("draft", candidate.draft, options)
+        else:
+            self._engine.close("draft")
         if run_first:
             run = self._speculate(config, transcript)
             return Pair(self._answer(transcript), run)
         baseline = self._answer(transcript)
         return Pair(baseline, self._speculate(config, transcript))
 
+    def _ask_earlier(self, config: Config, prompt: int) -> None:
+        """N-gram methods remember earlier requests; those whose runs came from the store are asked again."""
+        last, asked = self._asked
+        if prompt:
+            self._engine.close("draft")
+        for earlier in range(asked if last == config and asked <= prompt else 0, prompt):
+            self._speculate(config, self._transcripts[earlier])
+
     def _answer(self, transcript: Transcript) -> Run:
         return self._engine.answer(transcript.prompt_tokens, self._sampling, self._room(transcript))
 
     def _speculate(self, config: Config, transcript: Transcript) -> Run:
         run = self._engine.speculate(transcript.prompt_tokens, config, self._sampling, self._room(transcript))
-        if run.tokens < 2 or (run.drafted == 0 and config.p_min == 0 and run.tokens > 2):
+        may_be_empty = config.p_min > 0 or config.method in METHODS
+        if run.tokens < 2 or (run.drafted == 0 and not may_be_empty and run.tokens > 2):
             raise EngineRefusal("The engine ran without speculating: no token was drafted.")
         return run
 
     def _room(self, transcript: Transcript) -> int:
         """How long the answer may be: what the plan allows, and what the context holds after the prompt."""
         return min(self._max_tokens, self._context - len(transcript.prompt_tokens))
+
+    def _placement(self, config: Config) -> dict[str, object]:
+        if config.draft:
+            return vars(self._candidates[config.draft].placement)
+        target_layers = {candidate.placement.target_gpu_layers for candidate in self._candidates.values()}
+        return {"target_gpu_layers": sorted(target_layers)}  # one number: the target is loaded once for all
 
     def _key(self, config: Config, transcript: Transcript) -> dict[str, object]:
         return {
@@ -89,7 +112,7 @@ class RunMeasurer:
             "prompt": list(transcript.prompt_tokens),
             "sampling": vars(self._sampling),
             "threads": self._threads,
-            "placement": vars(self._candidates[config.draft].placement),
+            "placement": self._placement(config),
             "context": self._context,
             "max_tokens": self._max_tokens,
         }

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from advisor.acceptance.replay import P_MIN_GRID
 from advisor.errors import EngineError
+from advisor.ngram import METHODS
 from advisor.predict.predictor import Z_80, Belief, Predictor
 from advisor.progress import Progress
 from advisor.types import Config, Run, Trial
@@ -31,13 +32,14 @@ Floats = npt.NDArray[np.float64]
 WORTH_A_RUN = 0.005  # stop when no run is expected to raise the answer's speedup by more than 0.5 %
 CANNOT_WIN_SDS = 2.0  # a config this many standard deviations below 1.0 is not run: it loses
 MAX_TRIALS = 24
-NO_DRAFT = "none"
+NGRAM_SIZE_MAX = 64
+TARGET_ALONE = "none"
 
 STOPPED_SETTLED = "no further run is expected to change the answer"
 STOPPED_HOPELESS = "no pairing can reach the speed of the target alone"
 STOPPED_BUDGET = "the budget is spent"
 STOPPED_MAX_TRIALS = f"{MAX_TRIALS} configurations have been run"
-STOPPED_EMPTY = "no draft is left to run"
+STOPPED_EMPTY = "no draft or method is left to run"
 
 RunPrompt = Callable[[Config, int], tuple[Run, Run]]
 """(config, prompt index) -> (baseline run, speculative run), measured one right after the other."""
@@ -56,23 +58,25 @@ def search(
     *,
     journal: Path | None,
     study_name: str,
-    drafts: Sequence[str],
+    proposers: Sequence[str],
     k_max: int,
     prompts: int,
     trial_s: float,
     time_left_s: Callable[[], float],
     progress: Progress,
+    known: Sequence[Trial] = (),
     on_trial: Callable[[Trial], None] = lambda _trial: None,
 ) -> SearchResult:
     """Run configs until the answer is settled or the budget is spent.
 
     ``trial_s`` is what one trial is expected to take; a trial that does not fit in ``time_left_s()`` is not begun.
-    ``journal`` is the file that keeps the study, None where nothing can be kept. ``drafts`` are all that were asked
-    about, also those that have failed since. A study of the same name goes on where it stopped. ``on_trial`` sees every
-    trial as it ends, so that an interrupt loses none. A draft whose engine fails is dropped and named in ``failed``.
+    ``journal`` is the file that keeps the study, None where nothing can be kept. ``proposers`` are the drafts and
+    methods that were asked about, also those that have failed since. A study of the same name goes on where it stopped.
+    ``known`` are real runs from before the search, which count as evidence. ``on_trial`` sees every trial as it ends,
+    so that an interrupt loses none. A draft or method whose engine fails is dropped and named in ``failed``.
     """
     study = _open_study(journal, study_name)
-    space = _space(drafts, k_max)
+    space = _space(proposers, k_max)
     _add_baseline(study, space, prompts)
     progress.stage("run the best pairings", 0)
     trials = _resume(study, predictor, run_prompt, prompts)
@@ -82,7 +86,7 @@ def search(
     while True:
         if not predictor.analytics:
             return SearchResult(tuple(trials), STOPPED_EMPTY, failed)
-        belief = predictor.believe(trials)
+        belief = predictor.believe([*known, *trials])
         config, reason = next_config(belief)
         if reason == STOPPED_SETTLED:
             config = unmeasured_pick(belief)
@@ -92,15 +96,16 @@ def search(
             return SearchResult(tuple(trials), STOPPED_MAX_TRIALS, failed)
         if time_left_s() < trial_s:
             return SearchResult(tuple(trials), STOPPED_BUDGET, failed)
-        study.enqueue_trial({"draft": config.draft, "k": config.k, "p_min": config.p_min})
+        study.enqueue_trial(_parameters(config))
         try:
             trials.append(_run_trial(study, space, run_prompt, prompts))
             on_trial(trials[-1])
-            progress.step(f"k={config.k} p_min={config.p_min:g}")
+            progress.step(f"k={config.k} p_min={config.p_min:g}" if config.draft else f"{config.method} k={config.k}")
         except EngineError as error:
-            failed[config.draft] = error
-            predictor.forget(config.draft)
-            progress.note(f"A draft is left out after its engine failed: {error.what}")
+            failed[config.proposer] = error
+            predictor.forget(config.proposer)
+            left_out = "A draft" if config.draft else config.method
+            progress.note(f"{left_out} is left out after its engine failed: {error.what}")
 
 
 def next_config(belief: Belief) -> tuple[Config | None, str]:
@@ -154,7 +159,7 @@ def _run_trial(study: optuna.Study, space: dict[str, Any], run_prompt: RunPrompt
         raise
     state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
     study.tell(asked, None if pruned else speedup_of(pairs), state=state)
-    return _trial(config, pairs, pruned)
+    return Trial.of(config, pairs, pruned=pruned)
 
 
 def speedup_of(pairs: Sequence[tuple[Run, Run]]) -> float:
@@ -162,16 +167,6 @@ def speedup_of(pairs: Sequence[tuple[Run, Run]]) -> float:
     base_s = sum(base.decode_s for base, _ in pairs) / sum(base.tokens - 1 for base, _ in pairs)
     run_s = sum(run.decode_s for _, run in pairs) / sum(run.tokens - 1 for _, run in pairs)
     return base_s / run_s
-
-
-def _trial(config: Config, pairs: Sequence[tuple[Run, Run]], pruned: bool) -> Trial:
-    return Trial(
-        config,
-        prompts=tuple(range(len(pairs))),
-        runs=tuple(run for _, run in pairs),
-        baselines=tuple(base for base, _ in pairs),
-        pruned=pruned,
-    )
 
 
 def _open_study(journal: Path | None, name: str) -> optuna.Study:
@@ -198,14 +193,22 @@ def _open_study(journal: Path | None, name: str) -> optuna.Study:
     )
 
 
-def _space(drafts: Sequence[str], k_max: int) -> dict[str, Any]:
+def _space(proposers: Sequence[str], k_max: int) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     return {
-        "draft": CategoricalDistribution((NO_DRAFT, *sorted(drafts))),
+        "proposer": CategoricalDistribution((TARGET_ALONE, *sorted(proposers))),
         "k": IntDistribution(0, k_max),
         "p_min": CategoricalDistribution(P_MIN_GRID),
+        "n_min": IntDistribution(0, k_max),
+        "ngram_size": IntDistribution(0, NGRAM_SIZE_MAX),
     }
+
+
+def _parameters(config: Config) -> dict[str, Any]:
+    """A config as a point of the space; ``_config`` is the inverse."""
+    fields = ("k", "p_min", "n_min", "ngram_size")
+    return {"proposer": config.proposer, **{field: getattr(config, field) for field in fields}}
 
 
 def _add_baseline(study: optuna.Study, space: dict[str, Any], prompts: int) -> None:
@@ -216,7 +219,7 @@ def _add_baseline(study: optuna.Study, space: dict[str, Any], prompts: int) -> N
         return
     study.add_trial(
         optuna.create_trial(
-            params={"draft": NO_DRAFT, "k": 0, "p_min": 0.0},
+            params=_parameters(Config("", 0, method=TARGET_ALONE)),
             distributions=space,
             value=1.0,
             intermediate_values=dict.fromkeys(range(prompts), 1.0),
@@ -233,13 +236,16 @@ def _resume(study: optuna.Study, predictor: Predictor, run_prompt: RunPrompt, pr
         if old.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING):
             study.tell(old.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
         done = old.state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-        if not done or old.params["draft"] == NO_DRAFT or _config(old.params) not in predictor.analytics:
+        if not done or old.params["proposer"] == TARGET_ALONE or _config(old.params) not in predictor.analytics:
             continue
         config = _config(old.params)
         pairs = [run_prompt(config, index) for index in sorted(old.intermediate_values) if index < prompts]
-        finished.append(_trial(config, pairs, old.state == optuna.trial.TrialState.PRUNED))
+        finished.append(Trial.of(config, pairs, pruned=old.state == optuna.trial.TrialState.PRUNED))
     return finished
 
 
 def _config(params: Mapping[str, Any]) -> Config:
-    return Config(params["draft"], params["k"], params["p_min"])
+    settings = {name: value for name, value in params.items() if name != "proposer"}
+    if params["proposer"] in METHODS:
+        return Config("", method=params["proposer"], **settings)
+    return Config(params["proposer"], **settings)

@@ -19,6 +19,7 @@ This module knows nothing about files, engines or statistics.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
 
@@ -322,12 +323,14 @@ class CostCurve:
     """Measured seconds of one decode of b tokens, b = 1 .. at a context depth.
 
     ``rounds_s[b]`` holds one value per interleaved round; ``anchor_s`` the target's t(1) of the same rounds, so that
-    ``rounds_s[b][r] / anchor_s[r]`` is free of drift.
+    ``rounds_s[b][r] / anchor_s[r]`` is free of drift. ``fitted``: no decode was timed, the curve is a line fitted to
+    whole runs (see cost/calibration.py).
     """
 
     depth: int
     anchor_s: tuple[float, ...]
     rounds_s: dict[int, tuple[float, ...]]
+    fitted: bool = False
 
 
 @dataclass(frozen=True)
@@ -344,6 +347,11 @@ class Config:
     method: str = "draft-simple"
     ngram_size: int = 0
     ngram_min_hits: int = 1
+
+    @property
+    def proposer(self) -> str:
+        """What proposes tokens: the content hash of a draft, or the name of a method that needs none."""
+        return self.draft or self.method
 
 
 @dataclass(frozen=True)
@@ -377,6 +385,12 @@ class Trial:
     runs: tuple[Run, ...]
     baselines: tuple[Run, ...]
     pruned: bool = False
+
+    @classmethod
+    def of(cls, config: Config, pairs: Sequence[tuple[Run, Run]], *, pruned: bool = False) -> Trial:
+        """From (baseline, run) of the first prompts, in order."""
+        baselines, runs = (tuple(pair[i] for pair in pairs) for i in range(2))
+        return cls(config, tuple(range(len(pairs))), runs, baselines, pruned)
 
 
 @dataclass(frozen=True)

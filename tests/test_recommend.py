@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from advisor.recommend import answer, rank
+from advisor.types import Config
 from tests.builders import make_candidate, make_estimate, make_model
 
 SMALL = make_model("Small", weights_bytes=2**29)
@@ -30,6 +35,32 @@ def test_beyond_a_tie_speed_wins_over_memory():
 def test_among_settings_of_one_draft_the_measured_one_is_preferred_in_a_tie():
     predicted, measured = make_estimate(SMALL, 1.505, k=5), make_estimate(SMALL, 1.5, k=4, evidence="measured")
     assert rank([predicted, measured], BY_DRAFT)[0] == measured
+
+
+def free(speedup: float, **changes):
+    """An estimate of a method without a draft."""
+    config = Config("", 8, method="ngram-mod", ngram_size=12, n_min=6)
+    return dataclasses.replace(make_estimate(SMALL, speedup, **changes), config=config)
+
+
+def test_a_method_without_a_draft_wins_within_the_interval_of_the_best_draft():
+    draft, method = make_estimate(SMALL, 1.5, speedup_low=1.35, speedup_high=1.65), free(1.4, speedup_low=1.3)
+    found = answer([draft, method], CANDIDATES)
+    assert (found.best, found.runner_up) == (method, draft)
+    assert found.sentence.startswith("Speculate with ngram-mod, n = 12, k = 8, n_min = 6: 1.40x")
+
+
+@pytest.mark.parametrize(("speedup", "low"), [(1.3, 1.2), (1.4, 0.98)])
+def test_a_method_without_a_draft_loses_below_the_interval_or_where_it_may_slow_down(speedup, low):
+    draft = make_estimate(SMALL, 1.5, speedup_low=1.35, speedup_high=1.65)
+    assert answer([draft, free(speedup, speedup_low=low)], CANDIDATES).best == draft
+
+
+def test_a_method_without_a_draft_is_no_reason_to_speculate_where_nothing_wins():
+    draft, method = make_estimate(SMALL, 0.9, speedup_low=0.8), free(1.01, speedup_low=0.97)
+    found = answer([draft, method], CANDIDATES)
+    assert found.verdict == "do-not-speculate"
+    assert "ngram-mod" in found.sentence
 
 
 def test_an_interval_that_touches_one_is_a_no():

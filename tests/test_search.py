@@ -51,7 +51,7 @@ def run(p: Predictor, runner, tmp_path: Path, left_s=lambda: 1e9, drafts=("a", "
         runner,
         journal=tmp_path / "studies.journal",
         study_name="s",
-        drafts=drafts,
+        proposers=drafts,
         k_max=8,
         prompts=PROMPTS,
         trial_s=10,

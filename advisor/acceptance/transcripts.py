@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Sequence
 
-from advisor.engines.base import Engine
+from advisor.engines.base import Runner
 from advisor.errors import WorkloadError
 from advisor.progress import Progress
 from advisor.store import Store
@@ -25,7 +25,7 @@ def spread(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
 
 
 def write_transcripts(
-    engine: Engine,
+    engine: Runner,
     store: Store,
     target: Model,
     prompts: Sequence[Prompt],
@@ -74,7 +74,7 @@ def transcript_key(
     }
 
 
-def _write(engine: Engine, prompt: Prompt, sampling: Sampling, context: int, max_tokens: int) -> Transcript:
+def _write(engine: Runner, prompt: Prompt, sampling: Sampling, context: int, max_tokens: int) -> Transcript:
     tokens = engine.tokenize(prompt.messages)
     run = engine.answer(tokens, sampling, min(max_tokens, context - len(tokens)))
     text, ended = engine.text(run.answer_tokens)

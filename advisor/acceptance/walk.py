@@ -87,9 +87,9 @@ class Walker:
 
 
 class Acceptance(Protocol):
-    """The target's answers, and what would have been drafted of them under a config."""
+    """The target's answers, and what would have been drafted of them under a config. ``categories``: of each answer."""
 
-    answers: int
+    categories: tuple[str, ...]
 
     def walks(self, config: Config) -> Sequence[Walk]:
         """One walk an answer."""
@@ -101,7 +101,7 @@ class DraftAcceptance:
     def __init__(self, traces: Sequence[Trace], *, max_tokens: int) -> None:
         self._traces, self._max_tokens = traces, max_tokens
         self._walkers: dict[float, list[Walker]] = {}
-        self.answers = len(traces)
+        self.categories = tuple(trace.category for trace in traces)
 
     def walks(self, config: Config) -> list[Walk]:
         if config.p_min not in self._walkers:

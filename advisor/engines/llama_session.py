@@ -1,4 +1,4 @@
-"""llama.cpp by its low-level API, inside the worker process: contexts, decodes, the speculative loop.
+"""llama.cpp by its low-level API, inside the worker process: contexts, decodes, sampling.
 
 Everything here may crash with the process; the parent (``worker.py``) turns that into typed errors.
 This module knows nothing about acceptance, cost curves or predictions.
@@ -223,94 +223,6 @@ def answer(target: Context, prompt: list[int], sampling: dict[str, Any], max_tok
         "native_s": target.native_s,
         "answer_tokens": tokens,
     }
-
-
-def propose(draft: Context, last: int, n_max: int, p_min: float) -> list[int]:
-    """The draft's proposals after ``last``: greedy, at most ``n_max``, stopping below ``p_min``; then rolled back."""
-    kept = draft.n_past
-    proposals: list[int] = []
-    token = last
-    while len(proposals) < n_max:
-        draft.decode([token], outputs=1)
-        row = draft.rows(1)
-        token = int(row[0].argmax())
-        if p_min > 0 and top_probability(row)[0] < p_min:
-            break
-        proposals.append(token)
-    draft.truncate(kept)
-    return proposals
-
-
-def speculate(
-    target: Context,
-    draft: Context,
-    prompt: list[int],
-    config: dict[str, Any],
-    sampling: dict[str, Any],
-    max_tokens: int,
-) -> dict[str, Any]:
-    """llama.cpp's draft-simple loop as llama-server runs it, the draft's re-evaluation included."""
-    sampler = TargetSampler(target, sampling)
-    started = time.perf_counter()
-    for context in (target, draft):
-        context.clear()
-        context.prefill(prompt)
-    tokens = [sampler.sample(target.rows(1), 0)]
-    per_position = [0] * config["k"]
-    steps = drafted = accepted = 0
-    first = time.perf_counter()
-    target.native_s = draft.native_s = 0.0
-    while len(tokens) < max_tokens and not target.is_end(tokens[-1]):
-        last = tokens[-1]
-        n_max = min(config["k"], target.options.context - target.n_past - 2, max_tokens - len(tokens) - 1)
-        proposals = propose(draft, last, n_max, config["p_min"]) if n_max > 0 else []
-        if len(proposals) < config["n_min"]:
-            proposals = []
-        kept = target.n_past
-        target.decode([last, *proposals], outputs=len(proposals) + 1)
-        draft.decode([last, *proposals], outputs=1)
-        emitted = _verify(target, sampler, proposals)
-        target.truncate(kept + len(emitted))
-        draft.truncate(kept + len(emitted))
-        steps += 1
-        drafted += len(proposals)
-        accepted += len(emitted) - 1
-        for position in range(len(emitted) - 1):
-            per_position[position] += 1
-        tokens.extend(_until_end(target, emitted))
-    done = time.perf_counter()
-    sampler.close()
-    return {
-        "tokens": len(tokens),
-        "decode_s": done - first,
-        "prefill_s": first - started,
-        "steps": steps,
-        "drafted": drafted,
-        "accepted": accepted,
-        "accepted_per_position": per_position,
-        "native_s": target.native_s + draft.native_s,
-        "answer_tokens": tokens,
-    }
-
-
-def _verify(target: Context, sampler: TargetSampler, proposals: list[int]) -> list[int]:
-    """Sample and match: the accepted proposals and one more token of the target's own."""
-    rows = target.rows(len(proposals) + 1)
-    emitted: list[int] = []
-    for index, proposal in enumerate(proposals):
-        emitted.append(sampler.sample(rows, index))
-        is_last = index + 1 == len(proposals)
-        if emitted[-1] != proposal or (target.is_end(emitted[-1]) and not is_last):
-            return emitted
-    emitted.append(sampler.sample(rows, len(proposals)))
-    return emitted
-
-
-def _until_end(target: Context, tokens: list[int]) -> list[int]:
-    for count, token in enumerate(tokens, start=1):
-        if target.is_end(token):
-            return tokens[:count]
-    return tokens
 
 
 def score(draft: Context, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:

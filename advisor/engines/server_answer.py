@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from advisor.dialect import NGRAM_METHODS
 from advisor.engines.server_process import Server
 from advisor.errors import EngineRefusal
+from advisor.ngram import METHODS
 from advisor.types import Config, Run
 
 DRAFTS = "llamacpp:spec_decode_num_drafts_total"
@@ -68,7 +68,7 @@ def check_run(server: Server, run: Run, config: Config, max_tokens: int) -> None
     if run.drafted:
         return
     could_draft = min(max_tokens, run.tokens) > 2  # the last token of an answer is never drafted
-    may_be_empty = config.p_min > 0 or config.n_min > 0 or config.method in NGRAM_METHODS
+    may_be_empty = config.p_min > 0 or config.n_min > 0 or config.method in METHODS
     complaint = server.log_line(SERVES_WITHOUT)
     if complaint or (could_draft and not may_be_empty):
         raise EngineRefusal(

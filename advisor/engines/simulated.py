@@ -7,6 +7,7 @@ can compare what the advisor concluded with what is so. Time is arithmetic: noth
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
 from advisor.errors import EngineCrash
+from advisor.ngram import METHODS
+from advisor.ngram.proposer import NgramProposer
 from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
 
 END_TOKEN = 2
@@ -33,12 +36,14 @@ class SimulatedDraft:
 @dataclass(frozen=True)
 class World:
     """The truth. ``target_s[b]`` is t(b) in seconds (the last entry goes on linearly); ``noise(call)`` multiplies the
-    time of the n-th timed call: drift, outliers and stalls are functions of that count."""
+    time of the n-th timed call: drift, outliers and stalls are functions of that count. Answers repeat themselves after
+    ``answer_period`` tokens, 0 = never."""
 
     target_s: tuple[float, ...]
     drafts: dict[str, SimulatedDraft]
     overhead_s: float = 0.0
     answer_length: int = 120
+    answer_period: int = 0
     noise: Callable[[int], float] = field(default=lambda _call: 1.0)
 
     def verify_s(self, b: int) -> float:
@@ -64,6 +69,7 @@ class SimulatedEngine:
         self.used = False
         self._timed_calls = 0
         self._loaded: dict[Role, Model] = {}
+        self._ngram: NgramProposer | None = None
 
     @property
     def build(self) -> Build:
@@ -126,6 +132,8 @@ class SimulatedEngine:
     def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         self.runs += 1
         answer = self._answer_tokens(prompt, sampling, max_tokens)
+        if config.method in METHODS:
+            return self._speculate_ngram(prompt, config, answer, max_tokens)
         match, probability = self._beliefs(prompt, len(answer))
         emitted, steps, drafted, accepted, seconds = 1, 0, 0, 0, 0.0
         per_position = [0] * config.k
@@ -169,6 +177,35 @@ class SimulatedEngine:
             answer_tokens=answer,
         )
 
+    def _speculate_ngram(self, prompt: Sequence[int], config: Config, answer: tuple[int, ...], max_tokens: int) -> Run:
+        if self._ngram is None or not self._ngram.serves(config, prompt):
+            self._ngram = NgramProposer(config)
+        self._ngram.begin(prompt)
+        emitted, steps, drafted, accepted, seconds = 1, 0, 0, 0, 0.0
+        per_position = [0] * config.k
+        while emitted < len(answer):
+            room = min(config.k, max_tokens - emitted - 1)
+            proposals = self._ngram.propose(answer[:emitted], room) if room > 0 else []
+            pairs = zip(proposals, answer[emitted:], strict=False)
+            agreed = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+            batch, own = [answer[emitted - 1], *proposals], answer[emitted : emitted + agreed + 1]
+            self._ngram.verified(batch, own, len(prompt) + emitted + agreed)
+            seconds += self.world.verify_s(len(batch)) + self.world.overhead_s
+            steps, drafted, accepted = steps + 1, drafted + len(proposals), accepted + agreed
+            for position in range(agreed):
+                per_position[position] += 1
+            emitted += agreed + 1
+        return Run(
+            tokens=len(answer),
+            decode_s=self._timed(seconds),
+            prefill_s=0.0,
+            steps=steps,
+            drafted=drafted,
+            accepted=accepted,
+            accepted_per_position=tuple(per_position),
+            answer_tokens=answer,
+        )
+
     def _operation_s(self, role: Role, b: int) -> float:
         if role == "target":
             return self.world.verify_s(b)
@@ -190,7 +227,8 @@ class SimulatedEngine:
     def _answer_tokens(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> tuple[int, ...]:
         rng = np.random.default_rng(_seed("answer", tuple(prompt), sampling))
         length = min(max_tokens, self.world.answer_length)
-        return tuple(int(token) for token in rng.integers(100, 1000, length))
+        text = [int(token) for token in rng.integers(100, 1000, self.world.answer_period or length)]
+        return tuple((text * (length // len(text) + 1))[:length])
 
     def _beliefs(self, prompt: Sequence[int], length: int) -> tuple[list[bool], list[float]]:
         """Matches and confidences along the answer: a confident draft is right more often, as real ones are."""

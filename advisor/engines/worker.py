@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from advisor.engines.frames import read_frame, write_frame
 
 if TYPE_CHECKING:
-    from advisor.engines import llama_session
+    from advisor.engines import llama_session, speculation
+    from advisor.ngram.proposer import NgramProposer
+    from advisor.types import Config
 
 Handler = Callable[..., dict[str, Any]]
 
@@ -28,6 +30,7 @@ class Session:
 
     def __init__(self) -> None:
         self.contexts: dict[str, llama_session.Context] = {}
+        self._ngram: NgramProposer | None = None
 
     def open(self, role: str, path: str, options: dict[str, Any]) -> dict[str, Any]:
         from advisor.engines import llama_session
@@ -60,10 +63,29 @@ class Session:
         target = self.contexts["target"]
         return {"text": target.text_of(tokens), "ended": bool(tokens) and target.is_end(tokens[-1])}
 
-    def speculate(self, **arguments: Any) -> dict[str, Any]:
-        from advisor.engines import llama_session
+    def speculate(
+        self, prompt: list[int], config: dict[str, Any], sampling: dict[str, Any], max_tokens: int
+    ) -> dict[str, Any]:
+        from advisor.engines import speculation
+        from advisor.ngram import METHODS
+        from advisor.types import Config
 
-        return llama_session.speculate(self.contexts["target"], self.contexts["draft"], **arguments)
+        wanted = Config(**config)
+        proposer: speculation.Proposer
+        if wanted.method in METHODS:
+            proposer = self._ngram_that_has_not_seen(prompt, wanted)
+        else:
+            proposer = speculation.DraftModel(self.contexts["draft"], p_min=wanted.p_min, n_min=wanted.n_min)
+        return speculation.speculate(self.contexts["target"], proposer, prompt, wanted.k, sampling, max_tokens)
+
+    def _ngram_that_has_not_seen(self, prompt: list[int], config: Config) -> NgramProposer:
+        """The method with the tables it has filled so far, as in a server that runs on; empty ones for a prompt that
+        they hold the answer to."""
+        from advisor.ngram.proposer import NgramProposer
+
+        if self._ngram is None or not self._ngram.serves(config, prompt):
+            self._ngram = NgramProposer(config)
+        return self._ngram
 
     def score(self, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
         from advisor.engines import llama_session

@@ -16,7 +16,8 @@ from advisor.explain.ground import Ground
 from advisor.explain.narrow import narrowed
 from advisor.explain.reasons import DraftReasons, Explanation
 from advisor.explain.sureness import how_sure
-from advisor.types import Recommendation
+from advisor.ngram import METHODS
+from advisor.types import Estimate, Recommendation
 
 __all__ = ["explain", "narrowed"]
 
@@ -45,10 +46,20 @@ def explain(rec: Recommendation, category: str | None = None) -> Explanation:
         why_formulas_differ=why_formulas_differ(ground, subject),
         answered=_answered(rec),
         k_max=rec.settings.k_max,
+        pick=rec.best,
+        methods=_methods(rec),
         is_upper_bound=whole.baseline.evidence == "prior" and whole.target.attention.recurrent_state_bytes > 0,
         caveats=caveats(whole, drafts, category),
         left_out=left_out(rec, ground),
     )
+
+
+def _methods(rec: Recommendation) -> tuple[Estimate, ...]:
+    best: dict[str, Estimate] = {}
+    for estimate in rec.estimates:
+        if estimate.config.method in METHODS:
+            best.setdefault(estimate.config.method, estimate)
+    return tuple(best.values())
 
 
 def _answered(rec: Recommendation) -> int:

@@ -22,6 +22,8 @@ def caveats(rec: Recommendation, drafts: Sequence[DraftReasons], category: str |
             "taken side by side, but on a quieter machine they would be surer."
         )
     said += _few_rounds(rec, drafts)
+    if rec.target_curve.fitted:
+        said.append("What decodes cost is a line fitted to whole runs: steps where kernels switch are not in it.")
     if notes.prompts:
         said.append(f"The search ended because: {notes.stop_reason}.")
     if notes.repack_off:
@@ -44,7 +46,7 @@ def _few_rounds(rec: Recommendation, drafts: Sequence[DraftReasons]) -> list[str
         for one in drafts
         if one.draft.content_hash in rec.draft_curves
     ]
-    few = [f"{name} ({len(curve.anchor_s)})" for name, curve in curves if curve.rounds_s and _is_short(curve)]
+    few = [f"{name} ({len(curve.anchor_s)})" for name, curve in curves if _is_short(curve)]
     if not few:
         return []
     named = ", ".join(few[:MOST_NAMED]) + (f" and {len(few) - MOST_NAMED} more" if len(few) > MOST_NAMED else "")
@@ -52,4 +54,4 @@ def _few_rounds(rec: Recommendation, drafts: Sequence[DraftReasons]) -> list[str
 
 
 def _is_short(curve: CostCurve) -> bool:
-    return len(curve.anchor_s) < FEW_ROUNDS
+    return bool(curve.rounds_s) and not curve.fitted and len(curve.anchor_s) < FEW_ROUNDS

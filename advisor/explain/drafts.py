@@ -140,7 +140,9 @@ def jumps(ground: Ground) -> tuple[Jump, ...]:
 def _why_not(rec: Recommendation, one: DraftReasons, first: DraftReasons, memory_bytes: Mapping[str, int]) -> str:
     """Why this draft is the pick, or is not."""
     if one is first:
-        return "the pick" if rec.best is not None else "the nearest to winning"
+        if rec.best is None:
+            return "the nearest to winning"
+        return "the pick" if rec.best.config == one.best.config else "the best draft; the pick needs none"
     if one.best.speedup_low > first.best.speedup_low:
         more = memory_bytes[one.draft.content_hash] > memory_bytes[first.draft.content_hash]
         return f"a tie within the noise, and it {'needs more memory' if more else 'was not run'}"

@@ -222,6 +222,7 @@ class ColouredAnswer:
 @dataclass(frozen=True)
 class Explanation:
     """``subject`` is the pick, or with the verdict no the pairing that came nearest; None where nothing could run.
+    Where the pick is one of ``methods``, the best setting of each method without a draft, it is the best of the drafts.
     ``drafts`` are in the order of the ranking, the subject first. ``answered`` counts the answers it rests on,
     ``k_max`` is the longest draft considered, ``caveats`` are sentences on what a reader should know before trusting
     the numbers. ``is_upper_bound``: something that only slows down was left out."""
@@ -241,6 +242,8 @@ class Explanation:
     why_formulas_differ: str
     answered: int
     k_max: int
+    pick: Estimate | None = None
+    methods: tuple[Estimate, ...] = ()
     is_upper_bound: bool = False
     caveats: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()

@@ -76,7 +76,7 @@ class AnalyticModel:
         self._acceptance, self._law = acceptance, law
         self._b_max = k_max + 1
         rng = np.random.default_rng(seed)
-        answers = acceptance.answers
+        answers = len(acceptance.categories)
         # Drawn in this order so that models of several drafts share answers and target rounds draw by draw.
         self._weights = rng.multinomial(answers, np.full(answers, 1 / answers), size=REPLICATES)
         self._standard = rng.standard_normal(REPLICATES)
@@ -111,7 +111,7 @@ class AnalyticModel:
 
         One answer says nothing about others; SOLE_ANSWER_SD stands in.
         """
-        n = self._acceptance.answers
+        n = len(self._acceptance.categories)
         if n < 2:
             return np.asarray(log_draws.mean() + SOLE_ANSWER_SD * self._standard)
         middle = log_draws.mean()

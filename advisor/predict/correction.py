@@ -20,12 +20,13 @@ from advisor.types import Trial
 Floats = npt.NDArray[np.float64]
 
 SHARED_SD = 0.025  # an error common to every config of this target on this host
-DRAFT_SD = 0.03  # an error common to every setting of a draft: its d(1) is in all of them
+DRAFT_SD = 0.03  # an error common to every setting of a draft, or of a method: its d(1) is in all of them
 OWN_SD = 0.025  # an error that differs between drafts and settings
 FLOOR_NOISE_SD = 0.01  # two runs of one config never agree better than this
 LENGTH_SCALES = (1.0, 0.7, 0.3, 0.3)  # of log draft cost, log k, acceptance rate, p_min
 OTHER_DRAFT = 1.0  # and of being another draft: two drafts alike in all four still share only exp(-1) of OWN_SD
 ANY, NONE = 1e6, 0.2  # length scales of what does not matter, and of what shares nothing, in the error of a draft
+SERVER_DOUBT = 2.5  # costs fitted to runs of a server at two lengths are this much less sure than timed decodes
 CHEAPEST_DRAFT = 0.003  # of a target pass: where a method without a draft stands on the scale of log draft cost
 
 
@@ -38,10 +39,10 @@ class Observation:
     noise_sd: float
 
 
-def features(analytic: Analytic, drafts: Sequence[str]) -> tuple[float, ...]:
-    """Where a config stands: log draft cost, log k, acceptance rate, p_min, one coordinate for each of ``drafts``."""
+def features(analytic: Analytic, proposers: Sequence[str]) -> tuple[float, ...]:
+    """Where a config stands: log draft cost, log k, acceptance rate, p_min, a coordinate for each of ``proposers``."""
     config = analytic.config
-    which = (float(draft == config.draft) for draft in drafts)
+    which = (float(proposer == config.proposer) for proposer in proposers)
     cost = max(analytic.draft_cost, CHEAPEST_DRAFT)
     return (float(np.log(cost)), float(np.log(config.k)), analytic.acceptance_rate, config.p_min, *which)
 
@@ -60,16 +61,17 @@ def observe(analytic: Analytic, trial: Trial, where: tuple[float, ...]) -> Obser
 
 
 class Correction:
-    """Posterior of the log correction given observations. ``drafts``: how many draft coordinates features have."""
+    """Posterior of the log correction given observations. ``proposers``: how many coordinates of them features have;
+    ``doubt`` widens all scales."""
 
-    def __init__(self, observations: Sequence[Observation], drafts: int) -> None:
+    def __init__(self, observations: Sequence[Observation], proposers: int, doubt: float = 1.0) -> None:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
         kernel = (
-            ConstantKernel(SHARED_SD**2)
-            + ConstantKernel(DRAFT_SD**2) * RBF((*[ANY] * len(LENGTH_SCALES), *[NONE] * drafts))
-            + ConstantKernel(OWN_SD**2) * RBF((*LENGTH_SCALES, *[OTHER_DRAFT] * drafts))
+            ConstantKernel((doubt * SHARED_SD) ** 2)
+            + ConstantKernel((doubt * DRAFT_SD) ** 2) * RBF((*[ANY] * len(LENGTH_SCALES), *[NONE] * proposers))
+            + ConstantKernel((doubt * OWN_SD) ** 2) * RBF((*LENGTH_SCALES, *[OTHER_DRAFT] * proposers))
         )
         noise = np.array([o.noise_sd**2 for o in observations]) if observations else 1e-10
         self._process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)

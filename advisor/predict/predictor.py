@@ -1,4 +1,4 @@
-"""Every config of every surviving draft, predicted; each real run corrects the rest."""
+"""Every config of every surviving draft and of the methods without one, predicted; each real run corrects the rest."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from advisor.acceptance.ngram import NgramAcceptance, ngram_configs
 from advisor.acceptance.replay import P_MIN_GRID
 from advisor.acceptance.walk import DraftAcceptance, pooled
 from advisor.cost.curves import reference
-from advisor.cost.step_law import StepLaw
+from advisor.cost.step_law import NO_DRAFT, StepLaw
 from advisor.predict.analytic import Analytic, AnalyticModel, acceptance_rate
-from advisor.predict.correction import Correction, features, observe
+from advisor.predict.correction import SERVER_DOUBT, Correction, features, observe
 from advisor.types import Config, CostCurve, Estimate, Trace, Trial
 
 Floats = npt.NDArray[np.float64]
@@ -50,7 +51,8 @@ class Belief:
 
 
 class Predictor:
-    """``curves`` and ``traces`` are keyed by the draft's content hash; a draft needs both."""
+    """``curves`` and ``traces`` are keyed by the draft's content hash; a draft needs both. ``ngram``: the answers as
+    the methods without a draft see them, None where those do not compete."""
 
     def __init__(
         self,
@@ -61,32 +63,39 @@ class Predictor:
         *,
         k_max: int,
         max_tokens: int,
+        ngram: NgramAcceptance | None = None,
         seed: int = 0,
     ) -> None:
         self.analytics: dict[Config, Analytic] = {}
+        self._doubt = SERVER_DOUBT if target_curve.fitted else 1.0
         self._categories: tuple[str, ...] = ()
         unit = reference([target_curve], list(draft_curves.values()))
         for draft, curve in draft_curves.items():
-            self._categories = tuple(trace.category for trace in traces[draft])
             acceptance = DraftAcceptance(traces[draft], max_tokens=max_tokens)
+            self._categories = acceptance.categories
             model = AnalyticModel(acceptance, target_curve, curve, law, unit, k_max=k_max, seed=seed)
             for k in k_grid(k_max):
                 for p_min in P_MIN_GRID:
                     config = Config(draft, k, p_min)
                     self.analytics[config] = model.predict(config)
+        if ngram is not None:
+            self._categories = ngram.categories
+            model = AnalyticModel(ngram, target_curve, None, NO_DRAFT, unit, k_max=k_max, seed=seed)
+            found = [model.predict(config) for config in ngram_configs(k_max)]
+            self.analytics |= {one.config: one for one in found if one.walk.drafted}  # the others never do anything
 
-    def forget(self, draft: str) -> None:
-        """Drop a draft whose engine failed."""
-        self.analytics = {config: a for config, a in self.analytics.items() if config.draft != draft}
+    def forget(self, proposer: str) -> None:
+        """Drop a draft, or a method, whose engine failed."""
+        self.analytics = {config: a for config, a in self.analytics.items() if config.proposer != proposer}
 
     def believe(self, trials: Iterable[Trial]) -> Belief:
         """The belief after these real runs. Raises ValueError when no config is left."""
         measured = {trial.config: trial for trial in trials if trial.config in self.analytics and trial.runs}
         analytics = tuple(self.analytics.values())
-        drafts = sorted({config.draft for config in self.analytics})
-        where = {config: features(analytic, drafts) for config, analytic in self.analytics.items()}
+        proposers = sorted({config.proposer for config in self.analytics})
+        where = {config: features(analytic, proposers) for config, analytic in self.analytics.items()}
         seen = [observe(self.analytics[config], trial, where[config]) for config, trial in measured.items()]
-        mean, covariance = Correction(seen, len(drafts)).at(list(where.values()))
+        mean, covariance = Correction(seen, len(proposers), self._doubt).at(list(where.values()))
         return Belief(
             configs=tuple(self.analytics),
             log_mean=np.log([analytic.speedup for analytic in analytics]) + mean,

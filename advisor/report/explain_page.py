@@ -17,6 +17,7 @@ from string import Template
 
 from advisor.explain.reasons import ColouredAnswer, ColouredToken, Explanation
 from advisor.printable import visible
+from advisor.recommend import setting_of
 from advisor.report.explain_cost import costs_section, step_section, sureness_section
 from advisor.report.explain_heat import drafts_section
 from advisor.report.explain_section import rendered
@@ -26,16 +27,17 @@ from advisor.report.explain_speed import (
     categories_section,
     changes_section,
     lengths_section,
+    methods_section,
     survival_section,
 )
 from advisor.report.explain_wording import (
     UPPER_BOUND,
+    about_the_draft,
     above_or_below,
     break_even,
     break_even_path,
     chance,
     margin_points,
-    setting,
     too_unsure,
 )
 from advisor.report.wording import counted, percent, sampling, size
@@ -45,6 +47,7 @@ LIBRARY = "echarts-6.1.0.min.js"
 
 _SECTIONS = (
     drafts_section,
+    methods_section,
     lengths_section,
     acceptance_section,
     changes_section,
@@ -152,19 +155,21 @@ def _figures(rec: Recommendation, explanation: Explanation) -> str:
     subject, sure = explanation.subject, explanation.sureness
     if subject is None:
         return ""
-    best = subject.best
+    best = explanation.pick or subject.best
+    own = best.config == subject.best.config
+    helper = "the draft" if best.config.draft else best.config.method
     shown = [
         (f"{best.speedup:.2f}x", f"80 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f}"),
         (
             f"{best.tokens_per_second:.1f} tok/s",
-            f"with the draft, {rec.baseline.tokens_per_second:.1f} without ({best.evidence})",
+            f"with {helper}, {rec.baseline.tokens_per_second:.1f} without ({best.evidence})",
         ),
         (percent(best.acceptance_rate), f"of the drafted tokens accepted, {best.tokens_per_step:.2f} tokens a step"),
     ]
     margin = margin_points(subject)
-    if margin is not None:
+    if margin is not None and own:
         shown.append((f"{abs(margin)} points", f"of agreement {above_or_below(margin)} break-even"))
-    if sure is not None:
+    if sure is not None and own:
         shown.append((chance(sure.gain_chance), "chance of any gain"))
     boxes = "".join(f"<div><b>{_text(figure)}</b><span>{_text(words)}</span></div>" for figure, words in shown)
     return f'<div class="figures">{boxes}</div>\n'
@@ -174,7 +179,7 @@ def _margin(explanation: Explanation) -> str:
     if explanation.subject is None:
         return ""
     even = explanation.subject.break_even
-    said = [too_unsure(explanation), break_even(explanation.subject)]
+    said = [about_the_draft(explanation), too_unsure(explanation), break_even(explanation.subject)]
     why = f"{break_even_path(even)} {explanation.why_formulas_differ}".strip()
     stands = "".join(f"<p>{_text(sentence)}</p>\n" for sentence in said if sentence)
     return stands + (f'<p class="lead">{_text(why)}</p>\n' if why else "")
@@ -191,7 +196,7 @@ def _answers(explanation: Explanation) -> str:
     shown = "\n".join(_answer(one) for one in explanation.answers)
     return (
         f'<section id="answers">\n<h2>The target\'s own answers</h2>\n<p class="lead">How {_text(subject.label)} at '
-        f"{_text(setting(subject.best.config))} would have drafted them, by replay.</p>\n"
+        f"{_text(setting_of(subject.best.config))} would have drafted them, by replay.</p>\n"
         f'<p class="key">{key}</p>\n{shown}\n</section>'
     )
 

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from advisor.explain.reasons import DraftReasons, Explanation
+from advisor.recommend import setting_of
 from advisor.report.explain_section import Cell, Number, Section, count, ratio, share
-from advisor.report.explain_wording import length_range, positions_basis, setting
+from advisor.report.explain_wording import length_range, positions_basis
 
 LINES_SHOWN = 3  # drafts whose lines are drawn at first; the legend brings the others
 LINES_MOST = 8  # as many as there are colours; the table has the rest
@@ -53,6 +54,27 @@ def lengths_section(explanation: Explanation) -> Iterable[Section]:
             ],
         },
     )
+
+
+def methods_section(explanation: Explanation) -> Iterable[Section]:
+    if explanation.methods:
+        yield Section(
+            "methods",
+            "Without a draft model",
+            "The best setting of each method that drafts from the text itself. They take no memory and no download.",
+            ("method", "setting", "speedup", "low", "high", "accepted", "tokens a step", "evidence"),
+            tuple(
+                (
+                    one.config.method,
+                    setting_of(one.config),
+                    *(ratio(value) for value in (one.speedup, one.speedup_low, one.speedup_high)),
+                    share(one.acceptance_rate),
+                    ratio(one.tokens_per_step),
+                    one.evidence,
+                )
+                for one in explanation.methods
+            ),
+        )
 
 
 def _coloured(explanation: Explanation, chosen: Sequence[DraftReasons]) -> list[tuple[int, DraftReasons]]:
@@ -160,7 +182,7 @@ def categories_section(explanation: Explanation) -> Iterable[Section]:
     yield Section(
         "categories",
         "Speedup by category",
-        f"{subject.label} at {setting(subject.best.config)}. A category rests on few answers: see the table.",
+        f"{subject.label} at {setting_of(subject.best.config)}. A category rests on few answers: see the table.",
         ("category", "speedup", "accepted", "answers"),
         tuple(
             (one.category, ratio(one.speedup), share(one.acceptance_rate), count(one.answers))

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from advisor.explain.reasons import CategoryPoint, DraftReasons, Explanation, Step
 from advisor.printable import visible
+from advisor.recommend import setting_of
 from advisor.report.explain_wording import (
     UPPER_BOUND,
+    about_the_draft,
     break_even,
     break_even_path,
     chance,
@@ -25,6 +27,7 @@ from advisor.report.explain_wording import (
     too_unsure,
 )
 from advisor.report.wording import interval, percent
+from advisor.types import Estimate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,6 +61,9 @@ def render(explanation: Explanation, *, console: Console, plain: bool = False) -
 
 
 def _print_subject(page: _Page, explanation: Explanation, subject: DraftReasons) -> None:
+    if said := about_the_draft(explanation):
+        page.field("", said)
+    _print_methods(page, explanation.methods)
     _print_margin(page, explanation, subject)
     if explanation.evidence == "prior":
         _print_models(page, explanation.drafts, subject)
@@ -73,6 +79,26 @@ def _print_subject(page: _Page, explanation: Explanation, subject: DraftReasons)
     for change in explanation.changes:
         page.row(change.what, f"{change.speedup:.2f}x  {change.sentence}" if change.speedup else change.sentence)
     _print_sureness(page, explanation)
+
+
+def _print_methods(page: _Page, methods: Sequence[Estimate]) -> None:
+    if not methods:
+        return
+    page.heading("Without a draft model", "the best setting of each method; they take no memory")
+    page.table(
+        ("method", "setting", "speedup", "accepted", "tokens a step", "evidence"),
+        [
+            (
+                one.config.method,
+                setting_of(one.config),
+                interval(one),
+                percent(one.acceptance_rate),
+                f"{one.tokens_per_step:.2f}",
+                one.evidence,
+            )
+            for one in methods
+        ],
+    )
 
 
 def _print_margin(page: _Page, explanation: Explanation, subject: DraftReasons) -> None:

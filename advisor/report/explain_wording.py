@@ -6,8 +6,8 @@ import shlex
 
 from advisor.explain.reasons import BreakEven, DraftReasons, Explanation, Step
 from advisor.printable import visible
+from advisor.recommend import setting_of
 from advisor.report.wording import percent
-from advisor.types import Config
 
 PRICED_PARTS = ("drafting", "verifying", "re-evaluating")
 BEYOND, WHOLE = "beyond the parts", "whole step"
@@ -19,8 +19,11 @@ UPPER_BOUND = (
 )
 
 
-def setting(config: Config) -> str:
-    return f"k = {config.k}, p_min = {config.p_min:g}" if config.p_min else f"k = {config.k}"
+def about_the_draft(explanation: Explanation) -> str:
+    """What the rest of the report is about where the pick has no draft."""
+    if explanation.pick is None or explanation.subject is None or explanation.pick.config.draft:
+        return ""
+    return f"The pick needs no draft model. What follows is about {explanation.subject.label}, the best of the drafts."
 
 
 def margin_points(one: DraftReasons) -> int | None:
@@ -65,11 +68,11 @@ def break_even(one: DraftReasons) -> str:
         return f"{_textbook(even.textbook)} There are no replayed answers to measure it over."
     stands = f"{one.label} is right at {percent(one.agreement)} of the positions"
     if even.measured is None or margin is None:
-        return f"{stands}, and at {setting(one.best.config)} it would lose even if it were right at all of them."
+        return f"{stands}, and at {setting_of(one.best.config)} it would lose even if it were right at all of them."
     accepted = f" ({percent(even.acceptance_rate)} of the drafted tokens accepted)" if even.acceptance_rate else ""
     return (
-        f"{stands}. At {setting(one.best.config)} it would be as fast as the target alone at {percent(even.measured)}"
-        f"{accepted}: it is {abs(margin)} points {above_or_below(margin)}."
+        f"{stands}. At {setting_of(one.best.config)} it would be as fast as the target alone at "
+        f"{percent(even.measured)}{accepted}: it is {abs(margin)} points {above_or_below(margin)}."
     )
 
 
@@ -108,7 +111,7 @@ def positions_basis(one: DraftReasons, k_max: int) -> str:
     """What the shares by position are shares of."""
     if one.positions_in == "answers":
         return f"without p_min, drafts of {k_max}"
-    return f"of all steps of the real runs at {setting(one.best.config)}"
+    return f"of all steps of the real runs at {setting_of(one.best.config)}"
 
 
 def shares_of_step(step: Step) -> list[tuple[str, float, float]]:

@@ -21,7 +21,7 @@ HOST_SCHEMA = "draft-advisor/host/1"
 
 
 def document(rec: Recommendation, *, command: Sequence[str], show_all: bool = False) -> dict[str, Any]:
-    """The document. ``candidates`` has the best config of each draft, or every estimate with ``show_all``."""
+    """The document. ``candidates`` has the best config of each draft and method, all with ``show_all``."""
     record = json.loads(to_json(rec))
     return {
         "schema": RECOMMENDATION_SCHEMA,
@@ -86,14 +86,15 @@ def _target(target: Model) -> dict[str, Any]:
 def _candidate(row: Row) -> dict[str, Any]:
     estimate = row.estimate
     return {
-        "draft": row.draft.name,
-        "quant": row.draft.quant,
+        "draft": row.name if row.candidate else None,
+        "quant": row.quant if row.candidate else None,
         "method": estimate.config.method,
         "k": estimate.config.k,
         "p_min": estimate.config.p_min,
         "n_min": estimate.config.n_min,
+        **({"ngram_size": estimate.config.ngram_size} if estimate.config.ngram_size else {}),
         "fits": row.fits,
-        "memory_bytes": row.candidate.memory_bytes,
+        "memory_bytes": row.memory_bytes,
         "acceptance_rate": estimate.acceptance_rate,
         "tokens_per_step": estimate.tokens_per_step,
         "speedup": estimate.speedup,

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advisor.types import Candidate, Estimate, Model, Recommendation
+from advisor.ngram import METHODS
+from advisor.types import Candidate, Estimate, Recommendation
 
 
 @dataclass(frozen=True)
 class Row:
-    """An estimate together with the draft it belongs to."""
+    """An estimate together with the draft it belongs to, None of a method without one."""
 
     estimate: Estimate
-    candidate: Candidate
+    candidate: Candidate | None
+    target_bytes: int
 
     @property
-    def draft(self) -> Model:
-        return self.candidate.draft
+    def name(self) -> str:
+        """The draft's name, or the method's."""
+        return self.candidate.draft.name if self.candidate else self.estimate.config.method
+
+    @property
+    def quant(self) -> str:
+        return self.candidate.draft.quant if self.candidate else ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} {self.quant}".strip()
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the target, and of the draft where there is one."""
+        return self.candidate.memory_bytes if self.candidate else self.target_bytes
 
     @property
     def is_on_disk(self) -> bool:
         """Of a prediction: the draft need not be downloaded. What was measured is on disk anyway."""
-        return self.estimate.evidence == "prior" and bool(self.draft.path)
+        return self.estimate.evidence == "prior" and self.candidate is not None and bool(self.candidate.draft.path)
 
     @property
     def fits(self) -> bool:
-        return all(device.fits for device in self.candidate.memory)
+        return self.candidate is None or all(device.fits for device in self.candidate.memory)
 
 
 def rows(rec: Recommendation, *, show_all: bool) -> list[Row]:
-    """The estimates in the order of the recommendation: the best of each draft, or all of them.
+    """The estimates in the order of the recommendation: the best of each draft and method, or all of them.
 
     Of a prediction, which knows every published file, the best of each model stands for all its quantizations. The pick
     comes first and stands for its draft, even where another estimate is nominally faster. Baselines are left out.
@@ -40,13 +56,16 @@ def rows(rec: Recommendation, *, show_all: bool) -> list[Row]:
     pick = row_of(rec, rec.best) if rec.best is not None else None
     best: dict[str, Row] = {}
     for row in [pick, *every] if pick is not None else every:
-        best.setdefault(row.draft.name if row.estimate.evidence == "prior" else row.draft.content_hash, row)
+        best.setdefault(row.name if row.estimate.evidence == "prior" else row.estimate.config.proposer, row)
     return list(best.values())
 
 
 def row_of(rec: Recommendation, estimate: Estimate) -> Row | None:
-    """None for the baseline, which has no draft."""
+    """None for the baseline, where nothing is proposed."""
+    target_bytes = min((sum(d.target.total_bytes for d in c.memory) for c in rec.candidates), default=0)
+    if estimate.config.method in METHODS:
+        return Row(estimate, None, target_bytes)
     for candidate in rec.candidates:
         if candidate.draft.content_hash == estimate.config.draft:
-            return Row(estimate, candidate)
+            return Row(estimate, candidate, target_bytes)
     return None

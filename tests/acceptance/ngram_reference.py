@@ -1,6 +1,6 @@
 """llama-server's n-gram methods once more, slowly: growing token lists, plain scans, tables of fixed size.
 
-Written apart from advisor/acceptance/ngram, which looks everything up in precomputed indexes of the whole text.
+Written apart from advisor/ngram, which looks everything up in precomputed indexes of the whole text.
 """
 
 from __future__ import annotations

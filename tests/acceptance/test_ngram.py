@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advisor.acceptance.ngram import METHODS, NgramAcceptance, map_k, mod, ngram_configs, ngram_flags
+from advisor.acceptance.ngram import NgramAcceptance, ngram_configs
 from advisor.acceptance.walk import pooled
+from advisor.ngram import METHODS, map_k, mod
+from advisor.ngram.proposer import NgramProposer
 from advisor.types import Config, Transcript, from_json, to_json
 from tests.acceptance.ngram_reference import serve
 
@@ -66,6 +68,48 @@ def test_a_walk_is_the_servers_loop_through_all_requests(method, served, size, k
         assert walk.steps + walk.accepted - walk.tokens in (0, 1)  # 1: behind an accepted end token nothing follows
         assert walk.draft_calls == 0
         assert sum(walk.accepted_per_position) == walk.accepted
+
+
+def run_live(
+    proposer: NgramProposer, asked: Transcript, k: int, context: int, max_tokens: int
+) -> list[tuple[int, int]]:
+    """(drafted, accepted) of each step of a target that writes this answer, one token known at a time."""
+    answer, steps, emitted = asked.answer_tokens, [], 1
+    proposer.begin(asked.prompt_tokens)
+    while emitted < len(answer):
+        room = min(k, context - len(asked.prompt_tokens) - emitted - 1, max_tokens - emitted - 1)
+        proposals = proposer.propose(answer[:emitted], room) if room > 0 else []
+        agreed = 0
+        while agreed < len(proposals) and answer[emitted + agreed : emitted + agreed + 1] == (proposals[agreed],):
+            agreed += 1
+        if agreed < len(proposals) and emitted + agreed == len(answer):  # the answer's end token inside the draft
+            agreed -= 1
+        proposer.verified([answer[emitted - 1], *proposals], answer[emitted : emitted + agreed + 1], 0)
+        steps.append((len(proposals), agreed))
+        emitted += agreed + 1
+    return steps
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=200, deadline=None)
+@given(served=requests(), size=st.integers(1, 4), k=st.integers(1, 7), n_min=st.integers(0, 4))
+def test_a_run_that_sees_the_text_grow_drafts_what_the_replay_of_the_whole_text_says(method, served, size, k, n_min):
+    one = config(method, size, k, n_min=n_min if method == "ngram-mod" else 0)
+    replayed, proposer = walks(one, *served), NgramProposer(one)
+    for walk, asked in zip(replayed, served, strict=True):
+        steps = run_live(proposer, asked, k, **ROOMY)
+        assert (walk.steps, walk.drafted) == (len(steps), sum(drafted for drafted, _ in steps))
+        assert walk.accepted == sum(accepted for _, accepted in steps)
+
+
+def test_a_proposer_does_not_serve_a_prompt_that_it_has_answered():
+    one = config("ngram-mod", 2, 4)
+    proposer = NgramProposer(one)
+    assert proposer.serves(one, (1, 2, 3))
+    proposer.begin((1, 2, 3))
+    assert not proposer.serves(one, (1, 2, 3))
+    assert proposer.serves(one, (1, 2, 4))
+    assert not proposer.serves(config("ngram-mod", 2, 5), (1, 2, 4))
 
 
 def test_a_copied_text_is_drafted_k_at_a_time():
@@ -144,21 +188,6 @@ def test_the_settings_to_try_can_all_speculate():
     assert len(set(configs)) == len(configs) < 80
     assert max(one.k for one in configs) == 16
     assert all(pooled(walks(one, text)).drafted > 0 for one in configs)
-
-
-def test_flags_are_those_of_llama_server():
-    assert ngram_flags(METHODS["ngram-mod"].default) == {
-        "--spec-type": "ngram-mod",
-        "--spec-ngram-mod-n-match": "24",
-        "--spec-ngram-mod-n-min": "48",
-        "--spec-ngram-mod-n-max": "64",
-    }
-    assert ngram_flags(config("ngram-map-k4v", 8, 24, ngram_min_hits=2)) == {
-        "--spec-type": "ngram-map-k4v",
-        "--spec-ngram-map-k4v-size-n": "8",
-        "--spec-ngram-map-k4v-size-m": "24",
-        "--spec-ngram-map-k4v-min-hits": "2",
-    }
 
 
 def test_configs_saved_before_there_were_ngram_methods_still_load():

@@ -12,15 +12,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.walk import pooled, walk
 from advisor.engines.base import LoadOptions, RolloutOptions
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.process import WorkerProcess
 from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
 from advisor.gguf import read_model
+from advisor.ngram import METHODS
 from advisor.testing.zoo import Recipe, build
 from advisor.types import Config, Message, Model, Sampling, Transcript
 from advisor.workload import builtin
+from benchmarks.ngram import PROMPTS
 
 ROLLOUT = RolloutOptions(p_min=0.4, length=8, chains=8)
 MAX_TOKENS = 48
@@ -86,6 +89,20 @@ def test_replay_says_what_the_real_loop_does(engine, temperature):
     assert expected.accepted == pytest.approx(sum(run.accepted for run in real), rel=0.06)
     assert expected.steps == pytest.approx(sum(run.steps for run in real), rel=0.06)
     assert expected.drafted == pytest.approx(sum(run.drafted for run in real), rel=0.12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_ngram_method_runs_as_its_replay_says(engine, method):
+    """Two requests, one after the other: what the first one filled the tables with counts in the second."""
+    engine.close("draft")
+    config = Config("", 6, method=method, ngram_size=3)
+    asked = [engine.tokenize([Message("user", text)]) for text in PROMPTS[:2]]
+    runs = [engine.speculate(prompt, config, Sampling(), 64) for prompt in asked]
+    answers = [Transcript("copy", p, run.answer_tokens, ended=False) for p, run in zip(asked, runs, strict=True)]
+    told = NgramAcceptance(answers, context=512, max_tokens=64).walks(config)
+    assert [(run.steps, run.drafted, run.accepted) for run in runs] == [(w.steps, w.drafted, w.accepted) for w in told]
+    assert sum(run.accepted for run in runs) > 10
+    assert engine.speculate(asked[0], config, Sampling(), 64).drafted == runs[0].drafted  # not from memory
 
 
 def test_a_model_drafting_for_itself_is_always_right(engine, target):

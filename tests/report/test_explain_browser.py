@@ -17,7 +17,7 @@ from advisor.explain import explain
 from advisor.report import explain_page
 from advisor.testing.chromium import launch
 from advisor.types import Recommendation
-from tests.explained import foreseen, pair, simulated, sweep
+from tests.explained import foreseen, pair, simulated, sweep, without_a_draft
 from tests.report.test_explain_page import NASTY, poisoned
 
 
@@ -154,7 +154,7 @@ def test_hovering_a_refused_model_says_why(open_page):
 
 
 @pytest.mark.parametrize("width", [1100, 390])
-@pytest.mark.parametrize("make", [simulated, foreseen, sweep, poisoned, lambda: pair(0.05)])
+@pytest.mark.parametrize("make", [simulated, foreseen, sweep, poisoned, without_a_draft, lambda: pair(0.05)])
 def test_no_two_labels_of_a_chart_overlap(open_page, make, width):
     page = open_page(make(), width=width).page
     boxes = page.evaluate(

@@ -13,7 +13,7 @@ import pytest
 from advisor.explain import explain
 from advisor.report import explain_page, json_document
 from advisor.types import AnswerText, Estimate, Recommendation, Rejected
-from tests.explained import corrected, foreseen, pair, simulated, sweep
+from tests.explained import corrected, foreseen, pair, simulated, sweep, without_a_draft
 
 NASTY = '</script><script>alert(1)</script>"><img src=x onerror=alert(1)>\u2028<!--'
 # As published: npm package echarts 6.1.0, dist/echarts.min.js.
@@ -322,3 +322,14 @@ def test_a_page_with_nothing_but_rejected_drafts():
     found = Page(source(rec))
     assert found.charts == {}
     assert rec.rejected[0].detail in found.text
+
+
+def test_a_pick_without_a_draft_has_its_own_figures_and_a_table_of_methods():
+    rec = without_a_draft()
+    html = explain_page.page(rec, explain(rec))
+    top = html[html.index('class="figures"') : html.index('class="facts"')]
+    assert "2.50x" in top
+    assert "with ngram-mod" in top
+    assert "break-even" not in top  # that is the draft's
+    methods = html[html.index('id="methods"') :]
+    assert methods.index("ngram-mod") < methods.index("ngram-simple") < methods.index("</section>")

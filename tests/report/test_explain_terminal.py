@@ -12,7 +12,7 @@ from advisor.explain import explain
 from advisor.report.explain_terminal import render
 from advisor.report.wording import percent
 from advisor.types import Recommendation, Rejected
-from tests.explained import foreseen, pair, simulated, sweep
+from tests.explained import foreseen, pair, simulated, sweep, without_a_draft
 
 NASTY = '\x1b[2J<script>alert(1)</script>[bold]"><img src=x onerror=alert(1)>\u202e'
 
@@ -27,7 +27,7 @@ def printed(rec: Recommendation, width: int = 100, *, plain: bool = False, colou
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-@pytest.mark.parametrize("make", [simulated, foreseen, sweep, lambda: pair(0.05)])
+@pytest.mark.parametrize("make", [simulated, foreseen, sweep, without_a_draft, lambda: pair(0.05)])
 def test_no_line_is_wider_than_the_terminal_or_100_columns(width, make):
     wrapped = [line for line in printed(make(), width).splitlines() if not line.startswith("advisor recommend ")]
     assert max(map(len, wrapped)) <= min(width, 100)
@@ -42,6 +42,16 @@ def test_it_says_where_the_pairing_stands_and_where_it_would_lose():
         assert percent(share) in text
     assert f"The textbook formula puts the break-even at {percent(subject.break_even.textbook)}" in text
     assert "A decode of 7 tokens costs 0.46 passes more than one of 6." in text
+
+
+def test_a_pick_without_a_draft_is_told_from_the_drafts_that_are_explained():
+    text = " ".join(printed(without_a_draft()).split())
+    assert text.startswith("Verdict Speculate with ngram-mod, n = 4, k = 8: 2.50x")
+    label = explain(without_a_draft()).subject.label
+    assert f"The pick needs no draft model. What follows is about {label}, the best of the drafts." in text
+    assert "ngram-mod n = 4, k = 8 2.50x [2.40, 2.60] 55 % 3.20 measured" in text
+    assert "ngram-simple n = 4, k = 8 1.20x" in text
+    assert "the best draft; the pick needs none" in {one.verdict for one in explain(without_a_draft()).drafts}
 
 
 def test_every_draft_every_length_and_every_category_is_there():

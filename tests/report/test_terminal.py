@@ -134,7 +134,7 @@ def test_acceptance_of_the_pick_by_category() -> None:
 
 def test_the_runner_up_and_what_it_gives_up() -> None:
     text = flat(rendered(make_recommendation()))
-    expected = "Runner-up Example-1.5B-Instruct Q4_K_M with k = 4, p_min = 0: 1.35x [1.30, 1.40]; 4.9 % slower,"
+    expected = "Runner-up Example-1.5B-Instruct Q4_K_M with k = 4: 1.35x [1.30, 1.40]; 4.9 % slower,"
     assert expected in text
     assert "MiB more memory" in text
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from advisor.acceptance.ngram.text import Text
+from advisor.ngram.text import Text
 from advisor.types import Config
 
 MULTIPLIER, BUCKETS = 6364136223846793005, 1 << 22
@@ -21,11 +21,6 @@ LOW, LOW_STREAK = 0.25, 5
 
 
 class NgramMod:
-    flags: ClassVar[dict[str, str]] = {
-        "ngram_size": "--spec-ngram-mod-n-match",
-        "n_min": "--spec-ngram-mod-n-min",
-        "k": "--spec-ngram-mod-n-max",
-    }
     default: ClassVar[Config] = Config("", 64, n_min=48, method="ngram-mod", ngram_size=24)
 
     def __init__(self, config: Config) -> None:

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from advisor.acceptance.ngram.text import Ngrams, Text
+from advisor.ngram.text import Ngrams, Text
 from advisor.types import Config
 
 
 class NgramSimple:
-    flags: ClassVar[dict[str, str]] = {
-        "ngram_size": "--spec-ngram-simple-size-n",
-        "k": "--spec-ngram-simple-size-m",
-    }
     default: ClassVar[Config] = Config("", 48, method="ngram-simple", ngram_size=12)
 
     def __init__(self, config: Config) -> None:

@@ -1,48 +1,13 @@
-"""The n-gram methods of llama-server, replayed over the target's own answers: no model drafts, none is run.
-
-A method is a class that is started once for a server and sees one request after the other, because three of the four
-carry state from one to the next. One file a method; ``METHODS`` names them as ``--spec-type`` does. In a Config the
-length of what is looked up is ``ngram_size`` and the longest draft is ``k``; ``draft`` is "" and p_min plays no part.
-"""
+"""What the n-gram methods of llama-server would have drafted of the target's own answers: no model is run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
 
-from advisor.acceptance.ngram.map_k import NgramMapK
-from advisor.acceptance.ngram.map_k4v import NgramMapK4V
-from advisor.acceptance.ngram.mod import NgramMod
-from advisor.acceptance.ngram.simple import NgramSimple
-from advisor.acceptance.ngram.text import Text
 from advisor.acceptance.walk import Walk
+from advisor.ngram import METHODS, NgramMethod
+from advisor.ngram.text import Text
 from advisor.types import Config, Transcript
-
-
-class NgramMethod(Protocol):
-    """``flags``: fields of Config by their llama-server option. ``default``: the settings the server has by itself."""
-
-    flags: ClassVar[dict[str, str]]
-    default: ClassVar[Config]
-
-    def __init__(self, config: Config) -> None: ...
-
-    def begin(self, text: Text) -> None:
-        """A request's prompt is in memory. Of ``text.tokens`` only what is in memory may be drafted from."""
-
-    def draft(self, in_memory: int) -> Sequence[int]:
-        """What follows ``text.tokens[in_memory]``, the newest token, which is sampled but not in memory yet."""
-
-    def accept(self, accepted: int) -> None:
-        """How much of the last draft the target took. Called after every draft that was not empty."""
-
-
-METHODS: dict[str, type[NgramMethod]] = {
-    "ngram-simple": NgramSimple,
-    "ngram-map-k": NgramMapK,
-    "ngram-map-k4v": NgramMapK4V,
-    "ngram-mod": NgramMod,
-}
 
 DRAFT_LENGTHS = (4, 7, 12, 16, 24, 32, 48, 64)  # 7: the last before kernels switch at 9 rows
 SIZES = {"ngram-simple": (3, 5, 8, 12), "ngram-map-k": (3, 5, 8, 12), "ngram-map-k4v": (3, 5, 8, 12)}
@@ -57,9 +22,9 @@ class NgramAcceptance:
     """
 
     def __init__(self, transcripts: Sequence[Transcript], *, context: int, max_tokens: int) -> None:
-        self._texts = [Text(transcript) for transcript in transcripts]
+        self._texts = [Text(t.prompt_tokens, t.answer_tokens) for t in transcripts]
         self._context, self._max_tokens = context, max_tokens
-        self.answers = len(transcripts)
+        self.categories = tuple(transcript.category for transcript in transcripts)
 
     def walks(self, config: Config) -> list[Walk]:
         """One walk an answer."""
@@ -104,12 +69,6 @@ def ngram_configs(k_max: int) -> tuple[Config, ...]:
         for least in MOD_LEAST
     ]
     return tuple(found)
-
-
-def ngram_flags(config: Config) -> dict[str, str]:
-    """The options with which llama-server (b9464 and later) runs this config, by name, in order."""
-    flags = METHODS[config.method].flags
-    return {"--spec-type": config.method, **{flag: str(getattr(config, field)) for field, flag in flags.items()}}
 
 
 def _agreed(draft: Sequence[int], tokens: Sequence[int], start: int) -> int:

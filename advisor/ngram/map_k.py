@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from advisor.acceptance.ngram.text import Ngrams, Text
+from advisor.ngram.text import Ngrams, Text
 from advisor.types import Config
 
 MULTIPLIER, BUCKETS = 2654435761, 1 << 18
@@ -42,7 +42,6 @@ class Key:
 
 
 class NgramMapK:
-    flags: ClassVar[dict[str, str]] = {"ngram_size": "--spec-ngram-map-k-size-n", "k": "--spec-ngram-map-k-size-m"}
     default: ClassVar[Config] = Config("", 48, method="ngram-map-k", ngram_size=12)
 
     def __init__(self, config: Config) -> None:
@@ -53,6 +52,7 @@ class NgramMapK:
         self._prompt_size = 0
         self._looked_to = 0
         self._drafted: Value | None = None
+        self._unnamed: list[Key] = []
 
     def begin(self, text: Text) -> None:
         if text.prompt_size < self._looked_to:
@@ -62,14 +62,15 @@ class NgramMapK:
         self._ngrams: Ngrams = text.ngrams(self._n)
         self._hashes = text.hashes(self._n, MULTIPLIER, BUCKETS)
         self._key_of: dict[int, Key] = {}
-        for key in self._keys:
-            self._key_of.setdefault(self._ngrams.ids[key.place], key)
+        self._unnamed = self._keys
+        self._name_keys()
 
     def draft(self, in_memory: int) -> Sequence[int]:
         self._drafted = None
         if in_memory < 2 * self._n + self._k:
             return ()
         self._looked_to = in_memory
+        self._name_keys()
         start, last = in_memory - self._n + 1, in_memory - self._n - self._k - 1
         match = self._find(start, last)
         self._fill(last)
@@ -114,6 +115,14 @@ class NgramMapK:
         for place in range(last, max(self._prompt_size, self._filled_to), -1):
             self._buckets.setdefault(self._hashes[place], place)
         self._filled_to = max(last, self._filled_to)
+
+    def _name_keys(self) -> None:
+        """Give the keys of earlier requests the n-gram that now is at their place, once the text reaches so far."""
+        known = len(self._ngrams.ids)
+        for key in self._unnamed:
+            if key.place < known:
+                self._key_of.setdefault(self._ngrams.ids[key.place], key)
+        self._unnamed = [key for key in self._unnamed if key.place >= known]
 
     def _key(self, start: int, match: int) -> Key:
         name = self._ngrams.ids[start]

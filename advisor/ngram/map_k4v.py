@@ -9,18 +9,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from advisor.acceptance.ngram.map_k import Key, NgramMapK, Value
+from advisor.ngram.map_k import Key, NgramMapK, Value
 from advisor.types import Config
 
 MAX_VALUES, MAX_COUNT, DOMINANCE = 4, 16380, 2
 
 
 class NgramMapK4V(NgramMapK):
-    flags: ClassVar[dict[str, str]] = {
-        "ngram_size": "--spec-ngram-map-k4v-size-n",
-        "k": "--spec-ngram-map-k4v-size-m",
-        "ngram_min_hits": "--spec-ngram-map-k4v-min-hits",
-    }
     default: ClassVar[Config] = Config("", 48, method="ngram-map-k4v", ngram_size=12)
 
     def __init__(self, config: Config) -> None:
