@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from advisor import commands_catalog, commands_explain, options
+from advisor import commands_catalog, commands_explain, commands_sweep, options
+from advisor.choices import Engine, Format, FormatOption
 from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say, version_of
 from advisor.output import check_output, console_for, deliver
@@ -35,14 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class Format(StrEnum):
-    text = "text"
-    json = "json"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
 
 
 def main() -> None:
@@ -129,6 +121,16 @@ def recommend(
     models_dir: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Where else your models are. Can be repeated.")
     ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="What answers and runs: llama-cpp-python in this process, or the llama-server that you deploy."
+        ),
+    ] = Engine.llama_cpp_python,
+    llama_server: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The llama-server to run; implies --engine llama-server. [default: found]"),
+    ] = None,
     output_format: FormatOption = Format.text,
     show_all: Annotated[bool, typer.Option("--all", help="List every candidate, not the best of each draft.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is stored.")] = False,
@@ -173,14 +175,21 @@ def recommend(
             found = None if question.is_prediction_only else _on_disk(question, settings)
             if found is None:
                 options.refuse_for_prediction(
-                    draft=draft, draft_dir=draft_dir, workload=workload, fresh=fresh, budget=budget
+                    draft=draft,
+                    draft_dir=draft_dir,
+                    workload=workload,
+                    fresh=fresh,
+                    budget=budget,
+                    engine=engine is Engine.llama_server,
+                    llama_server=llama_server,
                 )
                 show(_foresee(question, settings))
                 return
             target, draft = str(found[0]), draft or (None if draft_dir else list(found[1]))
         prompts = _workload(workload, category or [])
         models = _given_models(target, draft or [], draft_dir or [], demo=demo)
-        _recommend(models, prompts, settings, fresh=fresh, show=show)
+        server = str(llama_server or "") if llama_server or engine is Engine.llama_server else None
+        _recommend(models, prompts, settings, fresh=fresh, server=server, show=show)
 
 
 @app.command()
@@ -246,7 +255,13 @@ def _workload(path: Path | None, categories: Sequence[str]) -> Workload:
 
 
 def _recommend(
-    models: Models, workload: Workload, settings: Settings, *, fresh: bool, show: Callable[[Recommendation], None]
+    models: Models,
+    workload: Workload,
+    settings: Settings,
+    *,
+    fresh: bool,
+    server: str | None,
+    show: Callable[[Recommendation], None],
 ) -> None:
     from advisor import pipeline
     from advisor.report.progress_bar import ProgressBar
@@ -255,7 +270,7 @@ def _recommend(
         with ProgressBar(console_for(sys.stderr), settings.budget_s) as progress:
             target, drafts = models(progress)
             rec = pipeline.recommend(
-                pipeline.Request(target=target, drafts=drafts, workload=workload, settings=settings, fresh=fresh),
+                pipeline.Request(target, drafts, workload, settings, fresh, server),
                 progress,
             )
     except pipeline.Interrupted as interrupted:
@@ -298,3 +313,4 @@ def _llama_cpp_build() -> str:
 
 commands_catalog.register(app)
 commands_explain.register(app)
+commands_sweep.register(app)

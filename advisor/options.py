@@ -74,6 +74,15 @@ def settings(
     )
 
 
+def check_grid(ks: Sequence[int], p_mins: Sequence[float], prompts: int) -> None:
+    """OptionError for the first value of a sweep that cannot be."""
+    for k in ks:
+        _check_range("--k", k, 1, 64)
+    for p_min in p_mins:
+        _check_range("--p-min", p_min, 0, 1)
+    _check_range("--prompts", prompts, 1, 10_000)
+
+
 def _check_range(option: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise OptionError(f"{option} is {value}.", fix=f"Give a value from {low} to {high}.")

@@ -1,6 +1,7 @@
 """The one page that knows the order of the stages.
 
 measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> search -> recommend
+swept:      probe -> prune -> every cell of the grid -> recommend
 predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
 """
 
@@ -16,35 +17,39 @@ from pathlib import Path
 from advisor.catalog.load import FOLDER, Catalog, load
 from advisor.catalog.local import LocalModel, find_local, match_local
 from advisor.catalog.names import host_named, resolve
-from advisor.engines import ENGINES, StartEngine
+from advisor.engines import ENGINES, RUNNERS, FoundRunner, StartEngine, StartRunner
 from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
 from advisor.gguf import read_model
-from advisor.host import probe
+from advisor.host import probe, with_devices
 from advisor.options import PriorQuestion
-from advisor.plan import check_budget
+from advisor.plan import Question, check_budget
 from advisor.predict.evidence import PairRow
 from advisor.predict.imported import read_kept
 from advisor.predict.prior import current
 from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
+from advisor.remedies import Remedies
 from advisor.store import Store, data_dir, measurements_path, save_last, timing_lock
-from advisor.study import INTERRUPTED, Question, Study
+from advisor.study import INTERRUPTED, Study
+from advisor.sweep import Grid, Sweep
 from advisor.tokenizer import header_incompatibility
-from advisor.types import Build, Host, Model, Recommendation, Rejected, Settings, Workload
+from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
 
 LOCK_TIMEOUT_S = 3 * 3600.0
+ENGINE, SERVER = "llama-cpp-python", "llama-server"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked. ``drafts`` are model files; ``fresh`` ignores stored measurements."""
+    """What the user asked. ``drafts`` are model files; ``fresh`` ignores stored measurements; ``server``: the
+    llama-server that answers and runs, "" where one is to be found, None to run everything in this process."""
 
     target: Path
     drafts: tuple[Path, ...]
     workload: Workload
     settings: Settings = field(default_factory=Settings)
     fresh: bool = False
-    engine: str = "llama-cpp-python"
+    server: str | None = None
 
 
 class Interrupted(Exception):
@@ -55,25 +60,26 @@ class Interrupted(Exception):
         self.recommendation = recommendation
 
 
-def recommend(request: Request, progress: Progress, start_engine: StartEngine | None = None) -> Recommendation:
+def recommend(
+    request: Request,
+    progress: Progress,
+    start_engine: StartEngine | None = None,
+    start_runner: StartRunner | None = None,
+) -> Recommendation:
     """The whole job. Raises AdvisorError for what a user can meet, Interrupted on Ctrl-C."""
-    settings = request.settings
-    check_budget(settings.budget_s)
+    check_budget(request.settings.budget_s)
+    served = _found_server(request)
     with ExitStack() as stack:
-        store = stack.enter_context(_open_store(progress))
-        # From here on this process alone measures on this machine; free memory is what is free without another one.
-        stack.enter_context(timing_lock(_lock_path(store), timeout_s=LOCK_TIMEOUT_S, waiting=progress.note))
-        progress.stage("look at the machine and the files", 0)
-        host = probe(store_dir=data_dir())
-        target = read_target(request.target, host, settings.context)
-        drafts, unreadable = read_drafts(request.drafts)
-        candidates, pruned = prune(target, drafts, host, settings.context, k_max=settings.k_max)
-        rejected = [*unreadable, *pruned]
-        if not candidates:
-            raise _nothing_fits(rejected)
-
-        question = Question(host, target, request.workload, settings, request.fresh)
-        study = Study(question, candidates, rejected, store, start_engine or ENGINES[request.engine], progress)
+        ground = _prepare(request, served, progress, stack)
+        study = Study(
+            ground.question,
+            ground.candidates,
+            ground.rejected,
+            ground.store,
+            start_engine or ENGINES[ENGINE],
+            progress,
+            start_runner or (served.start if served else None),
+        )
         stack.callback(study.shutdown)
         try:
             study.plan_measurements()
@@ -87,6 +93,56 @@ def recommend(request: Request, progress: Progress, start_engine: StartEngine | 
         recommendation = study.conclude()
     _keep(recommendation, progress)
     return recommendation
+
+
+def sweep(request: Request, grid: Grid, progress: Progress, start: StartRunner | None = None) -> Recommendation:
+    """Every draft at every length of the grid, run for real. Raises as ``recommend``."""
+    served = _found_server(request)
+    with ExitStack() as stack:
+        ground = _prepare(request, served, progress, stack)
+        remedies = Remedies(ground.store, ground.question.host.fingerprint, progress, fresh=request.fresh)
+        runner = remedies.first(start or (served.start if served else ENGINES[ENGINE]))
+        stack.callback(runner.shutdown)
+        cells = Sweep(ground.question, ground.candidates, ground.rejected, ground.store, runner, progress, grid)
+        try:
+            cells.run()
+        except KeyboardInterrupt:
+            raise Interrupted(cells.conclude(INTERRUPTED) if cells.can_conclude else None) from None
+        recommendation = cells.conclude()
+    _keep(recommendation, progress)
+    return recommendation
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What is known before anything runs."""
+
+    question: Question
+    candidates: list[Candidate]
+    rejected: list[Rejected]
+    store: Store
+
+
+def _found_server(request: Request) -> FoundRunner | None:
+    return RUNNERS[SERVER](request.server) if request.server is not None else None
+
+
+def _prepare(request: Request, served: FoundRunner | None, progress: Progress, stack: ExitStack) -> _Ground:
+    settings = request.settings
+    store = stack.enter_context(_open_store(progress))
+    # From here on this process alone measures on this machine; free memory is what is free without another one.
+    stack.enter_context(timing_lock(_lock_path(store), timeout_s=LOCK_TIMEOUT_S, waiting=progress.note))
+    progress.stage("look at the machine and the files", 0)
+    host = probe(store_dir=data_dir())
+    if served is not None and served.devices is not None:
+        host = with_devices(host, served.devices)
+    target = read_target(request.target, host, settings.context)
+    drafts, unreadable = read_drafts(request.drafts)
+    candidates, pruned = prune(target, drafts, host, settings.context, k_max=settings.k_max)
+    rejected = [*unreadable, *pruned]
+    if not candidates:
+        raise _nothing_fits(rejected)
+    return _Ground(Question(host, target, request.workload, settings, request.fresh), candidates, rejected, store)
 
 
 def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], None]) -> Recommendation:

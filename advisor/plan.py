@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from advisor.engines.base import Engine
+from advisor.engines.base import Runner
 from advisor.errors import BudgetTooSmall, EngineRefusal, WorkloadError
-from advisor.types import Prompt, Settings
+from advisor.types import Candidate, Host, Model, Prompt, Settings, Workload
 
 TRANSCRIPT_SHARE = 0.2
 CURVE_SHARE = 0.2
@@ -22,6 +22,25 @@ TRIAL_PROMPTS = 4
 PROBE_TOKENS = 12
 LEAST_ANSWER = 16  # tokens of room that a prompt must leave in the context
 LEAST_BUDGET_S = 5.0  # loading two models and one answer takes longer than this on any machine
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of this machine."""
+
+    host: Host
+    target: Model
+    workload: Workload
+    settings: Settings
+    fresh: bool = False
+
+
+def with_one_target_placement(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with the target placed for the draft that leaves it least room: it is loaded once for all."""
+    layers = [candidate.placement.target_gpu_layers for candidate in candidates]
+    partial = [count for count in layers if count >= 0]
+    least = min(partial) if partial else -1
+    return [replace(c, placement=replace(c.placement, target_gpu_layers=least)) for c in candidates]
 
 
 @dataclass(frozen=True)
@@ -44,14 +63,14 @@ def check_budget(budget_s: float) -> None:
         )
 
 
-def make_plan(engine: Engine, prompts: Sequence[Prompt], settings: Settings) -> Plan:
+def make_plan(engine: Runner, prompts: Sequence[Prompt], settings: Settings) -> Plan:
     """Check the prompts, time a few tokens of the target, which the engine must hold, and divide the budget.
 
     Raises WorkloadError for a prompt that leaves no room for an answer, BudgetTooSmall when the shortest useful answers
     do not fit.
     """
     started = time.perf_counter()
-    tokenized = [_fitting(engine, prompt, number, settings.context) for number, prompt in enumerate(prompts, start=1)]
+    tokenized = [fitting(engine, prompt, number, settings.context) for number, prompt in enumerate(prompts, start=1)]
     load_s = time.perf_counter() - started
     engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)  # the first pass reads the file from disk
     probe = engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)
@@ -64,7 +83,8 @@ def _step_down(tokens: int) -> int:
     return max((step for step in LENGTHS if step <= tokens), default=tokens)
 
 
-def _fitting(engine: Engine, prompt: Prompt, number: int, context: int) -> tuple[int, ...]:
+def fitting(engine: Runner, prompt: Prompt, number: int, context: int) -> tuple[int, ...]:
+    """The prompt as tokens. WorkloadError when it does not go through the template, or leaves no room for an answer."""
     try:
         tokens = engine.tokenize(prompt.messages)
     except EngineRefusal as error:

@@ -9,68 +9,59 @@ import hashlib
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from advisor.acceptance.answer_text import answer_texts
+from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.replay import at_once, replay_all
 from advisor.acceptance.transcripts import spread, write_transcripts
+from advisor.cost import calibration
 from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
 from advisor.cost.step_law import step_law
-from advisor.engines import StartEngine
-from advisor.engines.base import LONGEST_CHAIN, Engine, LoadOptions, Role
+from advisor.engines import StartEngine, StartRunner
+from advisor.engines.base import LONGEST_CHAIN, Engine, LoadOptions, Role, Runner
 from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.host import with_decode_bandwidth
-from advisor.plan import CURVE_SHARE, Plan, make_plan
+from advisor.ngram import METHODS
+from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, with_one_target_placement
 from advisor.predict.predictor import Predictor
 from advisor.progress import Progress
 from advisor.recommend import answer
+from advisor.remedies import Remedies
 from advisor.runs import RunMeasurer
 from advisor.search import search
 from advisor.store import Store, data_dir
 from advisor.types import (
     Baseline,
+    Build,
     Candidate,
+    Config,
     CostCurve,
     Estimate,
-    Host,
     MeasurementNotes,
     Model,
     Reason,
     Recommendation,
     Rejected,
-    Settings,
     Trace,
     Transcript,
     Trial,
-    Workload,
 )
 
 INTERRUPTED = "interrupted"
 REPLAYS_END = 0.6  # no replay begins after this share of the budget: curves and a real run must follow
 VISITS = 2  # a shared machine changes within minutes: every curve is seen at more than one time
+CALIBRATED_DRAFTS = 3
+CALIBRATION_END = 0.8  # no draft is calibrated after this share of the budget: its best setting must still run
 ROUNDS_PER_VISIT: dict[Role, int] = {"target": 4, "draft": 3}
 
 
-@dataclass(frozen=True)
-class Question:
-    host: Host
-    target: Model
-    workload: Workload
-    settings: Settings
-    fresh: bool = False
-
-
-def with_one_target_placement(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates with the target placed for the draft that leaves it least room: it is loaded once for all."""
-    layers = [candidate.placement.target_gpu_layers for candidate in candidates]
-    partial = [count for count in layers if count >= 0]
-    least = min(partial) if partial else -1
-    return [replace(c, placement=replace(c.placement, target_gpu_layers=least)) for c in candidates]
-
-
 class Study:
-    """Each stage adds what the next one needs. A stage finds in the store what an earlier call has measured."""
+    """Each stage adds what the next one needs. A stage finds in the store what an earlier call has measured.
+
+    ``start_runner``: what answers and runs in place of the engine, which then only replays drafts.
+    """
 
     def __init__(
         self,
@@ -80,21 +71,18 @@ class Study:
         store: Store,
         start_engine: StartEngine,
         progress: Progress,
+        start_runner: StartRunner | None = None,
     ) -> None:
         self._question, self._settings = question, question.settings
         self._host, self._target = question.host, question.target
         self._candidates, self._rejected = with_one_target_placement(candidates), list(rejected)
         self._asked_drafts = sorted(candidate.draft.content_hash for candidate in candidates)
         self._store, self._start_engine, self._progress = store, start_engine, progress
-        self._engines: list[Engine] = []
         self._started = time.monotonic()
         self._threads = self._settings.threads or self._host.cores_usable
-        self._needs_remedy = False
-        self._engine = self._new_engine()
-        self._remedy_name = f"repack-off/{self._host.fingerprint}/{self._engine.build.key}"
-        if store.recall(self._remedy_name) and not question.fresh:
-            self._needs_remedy = True
-            self._engine = self._new_engine()
+        self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
+        self._engine = self._remedies.first(start_engine)
+        self._runner: Runner = self._engine if start_runner is None else self._remedies.first(start_runner)
         self._question_name = self._name_of_question()
         self._plan: Plan
         self._transcripts: tuple[Transcript, ...] = ()
@@ -102,6 +90,7 @@ class Study:
         self._target_visits: list[CostCurve] = []
         self._draft_visits: dict[str, list[CostCurve]] = {}
         self._predictor: Predictor | None = None
+        self._calibration: list[Trial] = []
         self._trials: list[Trial] = []
         self._stop_reason = ""
 
@@ -117,7 +106,7 @@ class Study:
         plan = self._store.get("plan", key, Plan)
         if plan is None:
             started = time.perf_counter()
-            plan = make_plan(self._engine, self._question.workload.prompts, self._settings)
+            plan = make_plan(self._runner, self._question.workload.prompts, self._settings)
             self._store.put("plan", key, plan, wall_s=time.perf_counter() - started)
         self._plan = plan
         self._name = f"{self._question_name}-{plan.prompts}x{plan.max_tokens}"
@@ -125,7 +114,7 @@ class Study:
 
     def write_transcripts(self) -> None:
         self._transcripts = write_transcripts(
-            self._engine,
+            self._runner,
             self._store,
             self._target,
             spread(self._question.workload.prompts)[: self._plan.prompts],
@@ -152,16 +141,21 @@ class Study:
             progress=self._progress,
         )
         self._reject(failures)
-        if self._needs_remedy and not self._engine.repack_off:  # found by a replay: all timings run with it
-            self._engine.shutdown()
-            self._engine = self._new_engine()
+        if self._runner is not self._engine:
+            self._engine.shutdown()  # the server needs its memory
+        elif self._remedies.needed(self._engine) and not self._engine.repack_off:
+            self._engine.shutdown()  # found by a replay: all timings run with it
+            self._runner = self._engine = self._new_engine()
             self._open_target()
 
     def measure_curves(self) -> None:
         """Cost: t(b) of the target alone and d(b) of each draft beside it, in two visits spread over time.
 
-        The second visit is for drafts that can still win.
+        The second visit is for drafts that can still win. A server is asked for whole runs instead.
         """
+        if self._runner is not self._engine:
+            self._calibrate()
+            return
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         for visit in range(VISITS):
             if visit and self._time_left_s() < 0:
@@ -182,35 +176,25 @@ class Study:
             self._reject(failures)
 
     def predict(self) -> None:
-        self._predictor = self._predict()
+        ngram = NgramAcceptance(self._transcripts, context=self._settings.context, max_tokens=self._plan.max_tokens)
+        self._predictor = self._predict(ngram)
 
     def run_the_best(self) -> None:
         """Short real runs of the best few, each beside its own baseline."""
         assert self._predictor is not None
         prompts = min(self._plan.trial_prompts, len(self._transcripts))
-        measurer = RunMeasurer(
-            self._engine,
-            self._store,
-            self._target,
-            self._candidates,
-            self._transcripts,
-            self._settings.sampling,
-            host=self._host.fingerprint,
-            context=self._settings.context,
-            threads=self._threads,
-            max_tokens=self._plan.max_tokens,
-        )
         result = search(
             self._predictor,
-            measurer,
+            self._measurer(),
             journal=data_dir() / "studies.journal" if self._store.on_disk else None,
             study_name=self._name,
-            drafts=self._asked_drafts,
+            proposers=[*self._asked_drafts, *METHODS],
             k_max=self._settings.k_max,
             prompts=prompts,
             trial_s=2 * prompts * self._plan.max_tokens * self._plan.token_s,
             time_left_s=self._time_left_s,
             progress=self._progress,
+            known=self._calibration,
             on_trial=self._trials.append,
         )
         self._stop_reason = result.stop_reason
@@ -220,14 +204,15 @@ class Study:
         """The recommendation from whatever has been measured."""
         assert self._predictor is not None
         elapsed_s = time.monotonic() - self._started
-        measured_now = any(engine.used for engine in self._engines)
+        measured_now = any(engine.used for engine in self._remedies.started)
         if measured_now:
             self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
         baseline = self._baseline()
-        found = answer(self._predictor.estimates(self._trials, baseline.tokens_per_second), self._candidates)
+        trials = [*self._calibration, *self._trials]
+        found = answer(self._predictor.estimates(trials, baseline.tokens_per_second), self._candidates)
         return Recommendation(
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
-            build=self._engine.build,
+            build=self._runner.build,
             target=self._target,
             settings=replace(self._settings, threads=self._threads),
             workload=self._question.workload.name,
@@ -243,18 +228,16 @@ class Study:
             traces=self._traces,
             target_curve=merged(self._target_visits),
             draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
-            trials=tuple(self._trials),
+            trials=tuple(trials),
             measurement=MeasurementNotes(
                 prompts=len(self._transcripts),
                 answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),
-                trials=len(self._trials),
-                anchor_drift=drift(
-                    [*self._target_visits, *(one for visits in self._draft_visits.values() for one in visits)]
-                ),
+                trials=len(trials),
+                anchor_drift=self._drift(trials),
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,
-                repack_off=self._engine.repack_off,
+                repack_off=self._runner.repack_off,
                 notes=self._notes(found.best),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -263,16 +246,71 @@ class Study:
 
     def shutdown(self) -> None:
         self._engine.shutdown()
+        self._runner.shutdown()
 
-    def _predict(self) -> Predictor:
+    def _calibrate(self) -> None:
+        """The costs of a step in the server, fitted to its own runs of the most promising drafts at two lengths."""
+        drafts = [candidate.draft for candidate in self._candidates]
+        before = calibration.expected(self._target, drafts)
+        self._take_costs(before, self._plan.token_s)
+        ranked = sorted(self._predict().estimates([], 1.0), key=lambda one: -one.speedup)
+        promising = list(dict.fromkeys(one.config.draft for one in ranked))[:CALIBRATED_DRAFTS]
+        lengths = sorted({min(k, self._settings.k_max) for k in calibration.LENGTHS})
+        self._progress.stage("measure what steps cost in the server", len(promising) * len(lengths))
+        measure, prompts = self._measurer(), range(min(self._plan.trial_prompts, len(self._transcripts)))
+        failures: dict[str, AdvisorError] = {}
+        for draft in promising:
+            if self._calibration and self._time_left_s() < self._settings.budget_s * (1 - CALIBRATION_END):
+                break
+            try:
+                for config in (Config(draft, k) for k in lengths):
+                    self._calibration.append(Trial.of(config, [measure(config, prompt) for prompt in prompts]))
+                    self._progress.step(f"k={config.k}")
+            except EngineError as error:
+                failures[draft] = error
+        self._calibration = [trial for trial in self._calibration if trial.config.draft not in failures]
+        self._reject(failures)
+        if self._calibration:
+            reevaluates = step_law(self._runner.build).reevaluates
+            costs = calibration.fit(self._calibration, before, reevaluates=reevaluates)
+            self._take_costs(costs, calibration.token_s(self._calibration))
+
+    def _take_costs(self, costs: calibration.Costs, token_s: float) -> None:
+        depth = typical_depth(self._transcripts)
+        target, drafts = costs.curves(token_s, depth, self._settings.k_max + 1)
+        self._target_visits, self._draft_visits = [target], {draft: [curve] for draft, curve in drafts.items()}
+
+    def _measurer(self) -> RunMeasurer:
+        return RunMeasurer(
+            self._runner,
+            self._store,
+            self._target,
+            self._candidates,
+            self._transcripts,
+            self._settings.sampling,
+            host=self._host.fingerprint,
+            context=self._settings.context,
+            threads=self._threads,
+            max_tokens=self._plan.max_tokens,
+        )
+
+    def _drift(self, trials: Sequence[Trial]) -> float:
+        """How far the target's own speed moved: its anchors, or in a server its answers to the same prompt."""
+        if not self._calibration:
+            return drift([*self._target_visits, *(one for visits in self._draft_visits.values() for one in visits)])
+        speeds = [trial.baselines[0].token_s for trial in trials]
+        return max(speeds) / min(speeds) - 1
+
+    def _predict(self, ngram: NgramAcceptance | None = None) -> Predictor:
         kept = {candidate.draft.content_hash for candidate in self._candidates}
         return Predictor(
             self._traces,
             merged(self._target_visits),
             {draft: merged(visits) for draft, visits in self._draft_visits.items() if draft in kept},
-            step_law(self._engine.build),
+            step_law(self._runner.build),
             k_max=self._settings.k_max,
             max_tokens=self._plan.max_tokens,
+            ngram=ngram,
         )
 
     def _contenders(self) -> list[Candidate]:
@@ -318,20 +356,20 @@ class Study:
 
     def _open_target(self) -> None:
         layers = self._candidates[0].placement.target_gpu_layers
-        options = LoadOptions(self._settings.context, self._threads, layers, outputs=self._settings.k_max + 1)
-        self._engine.open("target", self._target, options)
+        uses = [use for candidate in self._candidates for use in candidate.memory]
+        options = LoadOptions(
+            self._settings.context,
+            self._threads,
+            layers,
+            outputs=self._settings.k_max + 1,
+            room_for_two=all(
+                use.needed_bytes + use.target.total_bytes + use.margin_bytes <= use.available_bytes for use in uses
+            ),
+        )
+        self._runner.open("target", self._target, options)
 
     def _new_engine(self) -> Engine:
-        engine = self._start_engine(not self._needs_remedy, self._remember_remedy)
-        self._engines.append(engine)
-        return engine
-
-    def _remember_remedy(self) -> None:
-        if self._needs_remedy:
-            return
-        self._needs_remedy = True
-        self._store.remember(self._remedy_name, "1")
-        self._progress.note("This host needs the repack remedy: models run without extra buffer types (--no-repack).")
+        return self._remedies.new(self._start_engine)
 
     def _reject(self, failures: Mapping[str, AdvisorError]) -> None:
         """A draft whose engine failed leaves the race and keeps its reason."""
@@ -342,6 +380,9 @@ class Study:
                 reason: Reason = "budget" if isinstance(error, BudgetTooSmall) else "engine"
                 detail = f"{error.what} {error.why}".strip()
                 self._rejected.append(Rejected(candidate.draft.name, candidate.draft.quant, reason, detail))
+        for method in METHODS:
+            if method in failures:
+                self._rejected.append(Rejected(method, "", "engine", failures[method].what))
         if failures and not self._candidates:
             names = "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in self._rejected)
             raise EngineError(
@@ -358,19 +399,25 @@ class Study:
             notes.append(
                 "With p_min, how many tokens are drafted after a first wrong one is estimated from a few continuations."
             )
-        pairs = [pair for trial in self._trials for pair in zip(trial.runs, trial.baselines, strict=True)]
+        trials = [*self._calibration, *self._trials]
+        pairs = [pair for trial in trials for pair in zip(trial.runs, trial.baselines, strict=True)]
         apart = sum(run.answer_tokens != base.answer_tokens for run, base in pairs)
         if apart:
             notes.append(
                 f"{apart} of {len(pairs)} speculative answers are not word for word the target's own: where two tokens "
                 "are nearly tied, a larger batch can tip the choice. llama.cpp does not promise identical text."
             )
+        if self._calibration:
+            notes.append(
+                f"Acceptance was replayed with {_named(self._engine.build)}; answers, costs and real runs are those of "
+                f"{_named(self._runner.build)}. What a step costs is a line through its runs at two draft lengths."
+            )
         return tuple(notes)
 
     def _baseline(self) -> Baseline:
-        runs = [run for trial in self._trials for run in trial.baselines]
-        if runs:
-            token_s = sum(run.decode_s for run in runs) / sum(run.tokens - 1 for run in runs)
+        trials = [*self._calibration, *self._trials]
+        if any(trial.runs for trial in trials):
+            token_s = calibration.token_s(trials)
             return Baseline(1 / token_s, token_s, "measured")
         token_s = statistics.median(merged(self._target_visits).anchor_s)
         return Baseline(1 / token_s, token_s, "replay")
@@ -383,9 +430,9 @@ class Study:
         settings = self._settings
         facts = (
             self._host.fingerprint,
-            self._engine.build.key,
+            (self._engine.build.key, self._runner.build.key),
             self._target.content_hash,
-            self._asked_drafts,
+            (self._asked_drafts, *METHODS),
             self._question.workload.content_hash,
             (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._threads),
         )
@@ -394,3 +441,7 @@ class Study:
             self._store.ignore_earlier()
             self._store.remember(f"generation/{name}", str(time.time_ns()))
         return f"{name}-{self._store.recall(f'generation/{name}') or 0}"
+
+
+def _named(build: Build) -> str:
+    return f"{build.engine} {build.version}"

@@ -131,6 +131,21 @@ class TestRecommend:
         assert advise(target, "--all").stdout.count("x [") > advise(target).stdout.count("x [")
         assert len(json.loads(advise(target, "--all", "--format", "json").stdout)["candidates"]) == 6
 
+    @pytest.mark.parametrize(
+        ("options", "server"),
+        [
+            ((), None),
+            (("--engine", "llama-cpp-python"), None),
+            (("--engine", "llama-server"), ""),
+            (("--llama-server", "bin/llama-server"), "bin/llama-server"),
+        ],
+    )
+    def test_what_runs_is_this_process_or_the_server_that_is_asked_for(
+        self, fake: Pipeline, target: Path, options: tuple[str, ...], server: str | None
+    ) -> None:
+        assert advise(target, *options).exit_code == 0
+        assert fake.requests[0].server == (server and str(Path(server)))
+
     def test_category_of_the_built_in_prompts(self, fake: Pipeline, target: Path) -> None:
         advise(target, "--category", "code", "--category", "math")
         assert {prompt.category for prompt in fake.requests[0].workload.prompts} == {"code", "math"}
@@ -281,6 +296,17 @@ class TestBadInput:
         assert words in result.stderr
         assert "Traceback" not in result.output
         assert fake.requests == foreseen == []
+
+    def test_a_server_that_is_not_there(self, target: Path) -> None:
+        result = advise(target, "--llama-server", target.with_name("none"))
+        assert result.exit_code == 2
+        assert "There is no llama-server at" in result.stderr
+        assert "Traceback" not in result.output
+
+    def test_a_server_is_for_measuring_not_for_predictions(self, fake: Pipeline, foreseen: list[PriorQuestion]) -> None:
+        result = run("recommend", "--target", "qwen2.5-72b-q8", "--engine", "llama-server")
+        assert result.exit_code == 2
+        assert "--engine" in result.stderr
 
     def test_a_malformed_workload_names_the_line(self, fake: Pipeline, target: Path, tmp_path: Path) -> None:
         file = tmp_path / "bad.jsonl"

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from advisor import pipeline
+from advisor.acceptance.ngram import ngram_configs
 from advisor.catalog.local import LocalModel
+from advisor.engines import StartRunner
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.errors import BudgetTooSmall, EngineError, FileProblem, NothingFits, WorkloadError
+from advisor.export import draftbench, llama_server
+from advisor.ngram import METHODS
 from advisor.options import PriorQuestion
 from advisor.pipeline import Interrupted, Request, recommend
 from advisor.progress import Silent
-from advisor.types import Config, Message, Model, Prompt, Recommendation, Settings, Workload, from_json, to_json
-from tests.builders import TARGET_S, make_host, make_model
+from advisor.report import json_document
+from advisor.runs import RunMeasurer
+from advisor.store import Store
+from advisor.sweep import Grid
+from advisor.types import (
+    Config,
+    Message,
+    Model,
+    Prompt,
+    Recommendation,
+    Settings,
+    Transcript,
+    Workload,
+    from_json,
+    to_json,
+)
+from tests.builders import TARGET_S, make_candidate, make_host, make_model
 
 GIB = 1024**3
 TARGET = make_model("Target-14B", "Q8_0", weights_bytes=14 * GIB)
@@ -54,6 +76,7 @@ def ask(
     make: Callable[[World], SimulatedEngine] = SimulatedEngine,
     fresh: bool = False,
     workload: Workload = WORKLOAD,
+    start_runner: StartRunner | None = None,
     **settings,
 ) -> Recommendation:
     def start(extra_buffers, on_remedy):
@@ -69,13 +92,14 @@ def ask(
         Settings(**{"budget_s": 3600, "max_tokens": 100, **settings}),
         fresh,
     )
-    return recommend(request, Silent(), start)
+    return recommend(request, Silent(), start, start_runner)
 
 
 def true_speedup(world: World, config: Config, max_tokens: int = 100) -> float:
     """What the config really gives: every prompt run in the simulated engine, without noise."""
     engine = SimulatedEngine(dataclasses.replace(world, noise=lambda _call: 1.0))
-    engine.open("draft", next(m for m in (SMALL, MIDDLE, HUGE) if m.content_hash == config.draft), None)
+    if config.draft:
+        engine.open("draft", next(m for m in (SMALL, MIDDLE, HUGE) if m.content_hash == config.draft), None)
     prompts = [engine.tokenize(prompt.messages) for prompt in WORKLOAD.prompts]
     settings = Settings()
     base = sum(engine.answer(prompt, settings.sampling, max_tokens).decode_s for prompt in prompts)
@@ -104,6 +128,199 @@ def test_predictions_are_the_truth_when_nothing_is_noisy(models):
     for estimate in found.estimates[::37]:
         if estimate.config.p_min == 0:
             assert estimate.analytic_speedup == pytest.approx(true_speedup(WORLD, estimate.config), rel=0.01)
+
+
+REPEATING = dataclasses.replace(WORLD, answer_period=25)
+SCHEMA = json.loads((resources.files("advisor") / "schema" / "recommendation.schema.json").read_text())
+
+
+def test_a_method_without_a_draft_is_picked_run_and_written_down_where_answers_repeat(models):
+    found = ask(REPEATING)
+    assert found.best.config.method in METHODS
+    assert found.best.evidence == "measured"
+    assert true_speedup(REPEATING, found.best.config) >= 0.95 * max(
+        true_speedup(REPEATING, config) for config in ngram_configs(16)
+    )
+    assert found.best.speedup_low <= true_speedup(REPEATING, found.best.config) <= found.best.speedup_high
+    assert found.runner_up.config.proposer != found.best.config.proposer
+    command = llama_server.command(found)
+    assert command[command.index("--spec-type") + 1] == found.best.config.method
+    assert "-md" not in command
+    document = json_document.document(found, command=command)
+    jsonschema.validate(document, SCHEMA)
+    assert document["recommendation"]["draft"] is None
+    assert document["recommendation"]["ngram_size"] == found.best.config.ngram_size
+
+
+def test_what_a_method_without_a_draft_gave_is_taken_up_again_from_the_store(models):
+    first = ask(REPEATING)
+    second = ask(REPEATING)
+    assert second.measurement.from_store
+    assert second.estimates == first.estimates
+
+
+def test_an_interrupted_search_asks_an_ngram_method_its_earlier_prompts_again(models):
+    """Its tables must hold what they held in an unbroken search."""
+    asked: list[tuple[int, ...]] = []
+
+    class Recording(SimulatedEngine):
+        def speculate(self, prompt, config, *rest):
+            asked.append(tuple(prompt))
+            return super().speculate(prompt, config, *rest)
+
+    engine = Recording(REPEATING)
+    prompts = [engine.tokenize(prompt.messages) for prompt in WORKLOAD.prompts[:3]]
+    transcripts = [Transcript("code", prompt, (1, 2), ended=False) for prompt in prompts]
+    config = Config("", 8, method="ngram-mod", ngram_size=4)
+
+    def session(store: Store) -> RunMeasurer:
+        limits = {"context": 4096, "threads": 2, "max_tokens": 100}
+        sampling = Settings().sampling
+        return RunMeasurer(engine, store, TARGET, [make_candidate(SMALL)], transcripts, sampling, host="h", **limits)
+
+    first, store = session(Store.in_memory()), Store.in_memory()
+    unbroken = [first(config, index)[1].drafted for index in range(3)]
+    assert asked == prompts
+    broken = [session(store)(config, index)[1].drafted for index in range(2)]
+    asked.clear()
+    broken.append(session(store)(config, 2)[1].drafted)
+    assert asked == prompts
+    assert broken == unbroken
+
+
+SERVER = dataclasses.replace(  # another build: rows cost more, the larger draft much more
+    WORLD,
+    target_s=tuple(0.05 * (1 + 0.06 * (b - 1)) for b in range(1, 30)),
+    drafts={
+        SMALL.content_hash: SimulatedDraft(token_s=0.004, match={"": 0.65}),
+        MIDDLE.content_hash: SimulatedDraft(token_s=0.03, match={"": 0.85}),
+        HUGE.content_hash: SimulatedDraft(token_s=0.05, match={"": 0.97}),
+    },
+)
+
+
+def ask_server(servers: list[SimulatedEngine], world: World = SERVER, **settings) -> Recommendation:
+    """The engine of this process replays; asked for a time or a run it fails."""
+
+    class ReplaysOnly(SimulatedEngine):
+        def answer(self, *arguments):
+            raise AssertionError("the server answers")
+
+        speculate = time_decodes = answer
+
+    def start_server(extra_buffers, on_remedy):
+        servers.append(SimulatedEngine(world))
+        return servers[-1]
+
+    return ask(make=ReplaysOnly, start_runner=start_server, **settings)
+
+
+def test_costs_and_runs_are_the_servers_where_one_is_asked_for(models):
+    found = ask_server([])
+    assert found.best.config.draft == SMALL.content_hash  # the measurements of this process would pick another
+    assert ask().best.config.draft == MIDDLE.content_hash
+    assert found.best.evidence == "measured"
+    assert true_speedup(SERVER, found.best.config) >= 0.97 * best_of_all(SERVER)
+    assert found.best.speedup_low <= true_speedup(SERVER, found.best.config) <= found.best.speedup_high
+    assert found.baseline.token_s == pytest.approx(0.05)
+    assert any("line through its runs" in note for note in found.measurement.notes)
+
+
+def test_intervals_around_a_servers_costs_hold_for_settings_that_did_not_run(models):
+    """Its kernels switch at 9 rows, which a line through k = 2 and 8 does not see."""
+    jagged = dataclasses.replace(
+        SERVER, target_s=tuple(s * (1.3 if b > 8 else 1) for b, s in enumerate(SERVER.target_s, 1))
+    )
+    found = ask_server([], jagged)
+    some = [one for one in found.estimates if one.config.p_min in (0, 0.6) and one.config.draft != HUGE.content_hash]
+    inside = [one.speedup_low <= true_speedup(jagged, one.config) <= one.speedup_high for one in some]
+    assert sum(inside) >= 0.8 * len(inside) >= 20
+
+
+def test_a_second_question_to_a_server_is_answered_from_the_store(models):
+    first, servers = ask_server([]), []
+    second = ask_server(servers)
+    assert second.measurement.from_store
+    assert not any(server.used for server in servers)
+    assert second.estimates == first.estimates
+
+
+def test_a_draft_that_only_the_server_cannot_run_is_left_out(models):
+    crashing = dataclasses.replace(
+        SERVER, drafts={**SERVER.drafts, SMALL.content_hash: SimulatedDraft(0.004, {"": 0.65}, crashes=True)}
+    )
+    found = ask_server([], crashing)
+    assert [one.draft for one in found.rejected if one.reason == "engine"] == [SMALL.name]
+    assert SMALL.content_hash not in {one.config.draft for one in found.estimates}
+
+
+def sweep(world: World = WORLD, make: Callable[[World], SimulatedEngine] = SimulatedEngine, **grid) -> Recommendation:
+    request = Request(
+        Path(TARGET.path), tuple(Path(d.path) for d in (SMALL, MIDDLE, HUGE)), WORKLOAD, Settings(max_tokens=100)
+    )
+    cells = Grid(**{"ks": (2, 4), "prompts": 12, **grid})
+    return pipeline.sweep(request, cells, Silent(), lambda extra_buffers, on_remedy: make(world))
+
+
+def test_a_sweep_measures_every_cell_and_recommends_the_best(models):
+    found = sweep(ks=(2, 4, 8), p_mins=(0.0, 0.6))
+    assert len(found.estimates) == len(found.trials) == 2 * 3 * 2  # the largest draft does not fit
+    for estimate in found.estimates:
+        assert estimate.evidence == "measured"
+        assert estimate.speedup == pytest.approx(true_speedup(WORLD, estimate.config), rel=1e-6)
+    assert found.best.speedup_low == max(one.speedup_low for one in found.estimates)
+    assert found.baseline.tokens_per_second == pytest.approx(10)
+    assert from_json(Recommendation, to_json(found)) == found
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(models):
+    runs: list[Config] = []
+
+    class Stopping(SimulatedEngine):
+        def speculate(self, prompt, config, *rest):
+            runs.append(config)
+            if len(runs) == 30:
+                raise KeyboardInterrupt
+            return super().speculate(prompt, config, *rest)
+
+    with pytest.raises(Interrupted) as stopped:
+        sweep(make=Stopping)
+    assert len(stopped.value.recommendation.trials) == 2
+    assert stopped.value.recommendation.measurement.stop_reason == "interrupted"
+    again: list[Config] = []
+
+    class Counting(SimulatedEngine):
+        def speculate(self, prompt, config, *rest):
+            again.append(config)
+            return super().speculate(prompt, config, *rest)
+
+    found = sweep(make=Counting)
+    assert len(again) == 2 * 2 * 12 - 29
+    assert found.measurement.stop_reason == "every cell was run"
+
+
+def test_a_draft_that_fails_in_a_sweep_is_left_out(models):
+    crashing = dataclasses.replace(
+        WORLD, drafts={**WORLD.drafts, SMALL.content_hash: SimulatedDraft(0.006, {"": 0.65}, crashes=True)}
+    )
+    found = sweep(crashing)
+    assert [one.draft for one in found.rejected if one.reason == "engine"] == [SMALL.name]
+    assert {trial.config.draft for trial in found.trials} == {MIDDLE.content_hash}
+
+
+def test_a_sweep_is_written_as_draftbench_writes_it(models):
+    tables = draftbench.documents(sweep(p_mins=(0.0, 0.6)))
+    assert [*tables] == [2, 4]
+    for k, table in tables.items():
+        assert table["settings"]["draft_max"] == k
+        alone, *pairs = table["results"]
+        assert alone["draft"] is None
+        assert alone["mean_tps"] == 10.0
+        assert [row["draft"] for row in pairs] == ["0.5B Q8_0", "1.1B Q4_0"]
+        for row, draft in zip(pairs, (SMALL, MIDDLE), strict=True):
+            speedup = true_speedup(WORLD, Config(draft.content_hash, k))
+            assert row["mean_tps"] == pytest.approx(10 * speedup, rel=0.01)
+            assert 0 < row["acceptance_rate"] <= 1
 
 
 def test_it_says_no_when_nothing_helps_and_runs_nothing_for_it(models):

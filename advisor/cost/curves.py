@@ -112,6 +112,7 @@ def merged(visits: Sequence[CostCurve]) -> CostCurve:
         depth=visits[0].depth,
         anchor_s=tuple(anchor for visit in visits for anchor in visit.anchor_s),
         rounds_s={b: tuple(s for visit in visits for s in visit.rounds_s[b]) for b in visits[0].rounds_s},
+        fitted=visits[0].fitted,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from advisor.engines.base import Engine, Runner
+from advisor.types import Device
 
 
 def _llama_cpp_python(extra_buffers: bool, on_remedy: Callable[[], None]) -> Engine:
@@ -13,13 +15,17 @@ def _llama_cpp_python(extra_buffers: bool, on_remedy: Callable[[], None]) -> Eng
     return LlamaCppPython(extra_buffers=extra_buffers, on_remedy=on_remedy)
 
 
-def _llama_server(path: str = "") -> StartRunner:
+def _llama_server(path: str = "") -> FoundRunner:
     """The llama-server at ``path``, else the one that is found. Raises FileProblem when there is none."""
-    from advisor.engines.find_server import find_server
+    from advisor.engines.find_server import devices, find_server
     from advisor.engines.llama_server import LlamaServer
+    from advisor.engines.server_process import Deadlines
 
     program = find_server(path)
-    return lambda extra_buffers, on_remedy: LlamaServer(program, extra_buffers=extra_buffers, on_remedy=on_remedy)
+    return FoundRunner(
+        lambda extra_buffers, on_remedy: LlamaServer(program, extra_buffers=extra_buffers, on_remedy=on_remedy),
+        devices(program, within_s=Deadlines().speak_s),
+    )
 
 
 StartEngine = Callable[[bool, Callable[[], None]], Engine]
@@ -30,5 +36,14 @@ ENGINES: dict[str, StartEngine] = {"llama-cpp-python": _llama_cpp_python}
 StartRunner = Callable[[bool, Callable[[], None]], Runner]
 """As StartEngine, for what can only run."""
 
-RUNNERS: dict[str, Callable[[str], StartRunner]] = {"llama-server": _llama_server}
+
+@dataclass(frozen=True)
+class FoundRunner:
+    """``devices``: what it can offload to, None where it does not say."""
+
+    start: StartRunner
+    devices: tuple[Device, ...] | None = None
+
+
+RUNNERS: dict[str, Callable[[str], FoundRunner]] = {"llama-server": _llama_server}
 """By name: what finds the program at a path ("" where it usually is) and knows how to start it."""

@@ -22,13 +22,15 @@ LONGEST_CHAIN = 4  # timing an operation of one token decodes up to this many in
 @dataclass(frozen=True)
 class LoadOptions:
     """How a model is opened. ``gpu_layers`` -1 means all. ``sequences`` > 1 allows rollouts. ``outputs``: of how many
-    tokens of one batch logits are wanted at once; memory is reserved for them."""
+    tokens of one batch logits are wanted at once; memory is reserved for them. ``room_for_two``: a server may hold the
+    target a second time, so that one that speculates and one that does not take turns without loading."""
 
     context: int
     threads: int
     gpu_layers: int = 0
     sequences: int = 1
     outputs: int = 1
+    room_for_two: bool = True
 
 
 @dataclass(frozen=True)

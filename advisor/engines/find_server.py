@@ -19,11 +19,13 @@ from advisor.dialect import Dialect, read_dialect
 from advisor.engines.guard import OWN_GROUP, kill_tree
 from advisor.engines.process import child_environment, describe_exit, tail
 from advisor.errors import AdvisorError, EngineTimeout, FileProblem, OptionError
-from advisor.types import Build
+from advisor.types import Build, Device
 
 PACKAGE = "xllamacpp"
 PACKAGED = (sys.executable, "-P", "-m", "advisor.engines.packaged_server")
 LONGEST_HELP_BYTES = 1 << 20
+DEVICE = re.compile(r"\s+(\S+): (.+) \((?P<total>\d+) MiB, (\d+) MiB free\)\s*$")
+METAL_NAMES = ("MTL", "Metal")
 LIBRARIES = re.compile(r"(lib)?(ggml|llama|mtmd|cuda|cublas).*\.(so|dylib|dll)[.\d]*", re.IGNORECASE)
 
 
@@ -66,6 +68,23 @@ def speech(program: Program, *, within_s: float) -> tuple[Dialect, Build]:
     of two questions ``within_s``.
     """
     return _speech(program, _digest(program), within_s)
+
+
+def devices(program: Program, *, within_s: float) -> tuple[Device, ...] | None:
+    """What the program can offload to, by ``--list-devices``; None where it cannot say."""
+    try:
+        said = _said(program, "--list-devices", within_s)
+    except AdvisorError:
+        return None
+    if "Available devices" not in said:
+        return None
+    found = (DEVICE.match(line) for line in said.splitlines())
+    return tuple(_device(*match.groups()) for match in found if match and int(match["total"]))
+
+
+def _device(name: str, description: str, total: str, free: str) -> Device:
+    unified = name.startswith(METAL_NAMES)
+    return Device(name, description, "igpu" if unified else "gpu", int(total) << 20, int(free) << 20, unified)
 
 
 @functools.cache

@@ -127,7 +127,7 @@ class LlamaCppPython:
                 "speculate",
                 {
                     "prompt": list(prompt),
-                    "config": {"k": config.k, "p_min": config.p_min, "n_min": config.n_min},
+                    "config": dataclasses.asdict(config),
                     "sampling": dataclasses.asdict(sampling),
                     "max_tokens": max_tokens,
                 },
@@ -170,7 +170,7 @@ class LlamaCppPython:
             {
                 "role": role,
                 "path": model.path,
-                "options": {**dataclasses.asdict(options), "extra_buffers": self._extra_buffers},
+                "options": {**_context_options(options), "extra_buffers": self._extra_buffers},
             },
             timeout_s=CALL_TIMEOUT_S + model.weights_bytes / LOAD_BYTES_PER_S,
         )
@@ -191,6 +191,10 @@ class LlamaCppPython:
     def _forget_worker(self) -> None:
         self._worker = None
         self._loaded.clear()
+
+
+def _context_options(options: LoadOptions) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(options).items() if name != "room_for_two"}
 
 
 def _run(reply: dict[str, Any]) -> Run:

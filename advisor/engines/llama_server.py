@@ -1,8 +1,9 @@
 """The engine that people deploy: llama-server, run and asked over HTTP.
 
-Two servers may be alive: the target alone, and one that speculates. Whatever decides how a server is started (models,
-context, every draft length) is a command-line option, so a change of it is a restart of that server; the idle one of
-the two takes memory, no time. Known remedy (one, tried once): as in ``llama_cpp_python.py``, here ``--no-repack``.
+Where memory allows it two servers are alive: the target alone, and one that speculates. Whatever decides how one is
+started (models, context, every draft length) is a command-line option, so a change of it is a restart of that server;
+the idle one of the two takes memory, no time. Without that memory they replace each other. Known remedy (one, tried
+once): as in ``llama_cpp_python.py``, here ``--no-repack``.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from advisor.dialect import NGRAM_METHODS, Dialect
+from advisor.dialect import Dialect
 from advisor.engines.base import LoadOptions, Role
 from advisor.engines.find_server import Program, speech
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S
 from advisor.engines.server_answer import check_run, read_run
 from advisor.engines.server_process import Deadlines, Server
 from advisor.errors import EngineCrash, EngineRefusal
+from advisor.ngram import METHODS
 from advisor.types import Build, Config, Message, Model, Run, Sampling
 
 Duty = Literal["alone", "speculating"]
@@ -79,7 +81,8 @@ class LlamaServer:
         self._opened[role] = (model, options)
 
     def close(self, role: Role) -> None:
-        self._opened.pop(role, None)
+        if self._opened.pop(role, None) is None:
+            return
         self._stop("speculating")
         if role == "target":
             self._stop("alone")
@@ -139,7 +142,7 @@ class LlamaServer:
         sampling: Sampling,
         max_tokens: int,
     ) -> Run:
-        if config.method in NGRAM_METHODS:
+        if config.method in METHODS:
             self._forget(duty, tuple(prompt))
 
         def ask(serving: _Serving) -> Run:
@@ -198,6 +201,8 @@ class LlamaServer:
         if serving is not None and serving.flags == flags:
             return serving
         self._stop(duty)
+        if not self._model("target")[1].room_for_two:
+            self._stop("speculating" if duty == "alone" else "alone")
         load_s = sum(model.weights_bytes for model, _ in self._opened.values()) / LOAD_BYTES_PER_S
         server = Server.start(self.program.argv, flags, self._deadlines, load_s=load_s)
         self._serving[duty] = _Serving(server, flags)
@@ -224,7 +229,7 @@ class LlamaServer:
 
     def _speculating_flags(self, config: Config) -> list[str]:
         draft: list[str] = []
-        if config.method not in NGRAM_METHODS and (config.draft or config.method != "draft-mtp"):
+        if config.method not in METHODS and (config.draft or config.method != "draft-mtp"):
             model, options = self._model("draft")
             draft = ["-md", model.path, "-ngld", self.dialect.layers(options.gpu_layers), "-td", str(options.threads)]
         return [*self._target_flags(), *self.dialect.speculation(config, draft)]

@@ -90,6 +90,11 @@ def with_decode_bandwidth(host: Host, model_active_bytes: int, token_s: float) -
     return replace(host, decode_bandwidth_bytes_per_s=max(reached, host.decode_bandwidth_bytes_per_s or 0.0))
 
 
+def with_devices(host: Host, offload: tuple[Device, ...]) -> Host:
+    """``host`` as another build of llama.cpp sees it: the devices that build can offload to, beside the CPU."""
+    return replace(host, devices=(*(one for one in host.devices if one.kind == "cpu"), *offload))
+
+
 def fingerprint(
     os_name: str, cpu_name: str, cores_usable: int, ram_total_bytes: int, devices: tuple[Device, ...]
 ) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from advisor.printable import visible
+from advisor.recommend import setting_of
 from advisor.report.rows import Row, row_of, rows
 from advisor.report.wording import bandwidth, counted, duration, interval, percent, sampling, size
 from advisor.types import Device, Estimate, Host, Recommendation
@@ -25,11 +26,18 @@ _SHOWN_REJECTED = 12
 _TABLE_MIN_COLUMNS = 92  # below this the candidate table would break numbers; a list is printed instead
 
 
-def render(rec: Recommendation, *, console: Console, command: str, show_all: bool = False) -> None:
-    """Print the report. ``command`` is the llama-server command line, already quoted for the shell."""
+def render(
+    rec: Recommendation, *, console: Console, command: str, show_all: bool = False, grid: Table | None = None
+) -> None:
+    """Print the report. ``command`` is the llama-server command line, already quoted for the shell; ``grid`` is
+    shown in place of the candidates."""
     render_host(rec.host, console=console)
     _print_context(console, rec)
-    _print_candidates(console, rec, show_all)
+    if grid is None:
+        _print_candidates(console, rec, show_all)
+    else:
+        _print_heading(console, "Every cell", "speedup over the target alone; > marks the pick")
+        console.print(grid)
     _print_rejected(console, rec, show_all)
     _print_categories(console, rec)
     _print_measurement(console, rec)
@@ -91,7 +99,7 @@ def _print_candidates(console: Console, rec: Recommendation, show_all: bool) -> 
     if not shown:
         _print_heading(console, "Candidates", "none could be estimated")
         return
-    each = "model" if shown[0].estimate.evidence == "prior" else "draft"
+    each = "model" if shown[0].estimate.evidence == "prior" else "draft and method"
     remark = "all that were estimated" if show_all else f"the best setting of each {each}; --all lists every one"
     _print_heading(console, "Candidates", f"{remark}; speedup with its 80 % interval")
     pick = rec.best if rec.verdict == "speculate" else None
@@ -114,11 +122,11 @@ def _candidate_table(shown: Iterable[Row], pick: Estimate | None) -> Table:
         estimate, marked = row.estimate, row.estimate == pick
         cells = (
             ">" if marked else "",
-            row.draft.name,
-            row.draft.quant,
+            f"{row.name}, n = {estimate.config.ngram_size}" if estimate.config.ngram_size else row.name,
+            row.quant,
             str(estimate.config.k),
             f"{estimate.config.p_min:g}",
-            size(row.candidate.memory_bytes),
+            size(row.memory_bytes),
             percent(estimate.acceptance_rate),
             f"{estimate.tokens_per_step:.2f}",
             interval(estimate),
@@ -132,9 +140,9 @@ def _candidate_table(shown: Iterable[Row], pick: Estimate | None) -> Table:
 def _row_sentence(row: Row) -> str:
     estimate = row.estimate
     return (
-        f"{row.draft.label}, k {estimate.config.k}, p_min {estimate.config.p_min:g}: {interval(estimate)}, "
+        f"{row.label}, {setting_of(estimate.config)}: {interval(estimate)}, "
         f"{estimate.tokens_per_second:.1f} tok/s, {percent(estimate.acceptance_rate)} accepted, "
-        f"{estimate.tokens_per_step:.2f} tokens per step, {size(row.candidate.memory_bytes)}, {estimate.evidence}"
+        f"{estimate.tokens_per_step:.2f} tokens per step, {size(row.memory_bytes)}, {estimate.evidence}"
         f"{ON_DISK if row.is_on_disk else ''}"
     )
 
@@ -202,11 +210,9 @@ def _runner_up(rec: Recommendation) -> str | None:
         return None
     slower = 1 - rec.runner_up.tokens_per_second / rec.best.tokens_per_second
     speed = f"{abs(slower):.1%} {'slower' if slower >= 0 else 'faster, but less certain'}".replace("%", " %")
-    more = other.candidate.memory_bytes - pick.candidate.memory_bytes
+    more = other.memory_bytes - pick.memory_bytes
     memory = f"{size(abs(more))} {'more' if more > 0 else 'less'} memory" if more else "the same memory"
-    config = rec.runner_up.config
-    setting = f"{other.draft.label} with k = {config.k}, p_min = {config.p_min:g}"
-    return f"{setting}: {interval(rec.runner_up)}; {speed}, {memory}"
+    return f"{other.label} with {setting_of(rec.runner_up.config)}: {interval(rec.runner_up)}; {speed}, {memory}"
 
 
 def _print_command(console: Console, rec: Recommendation, command: str) -> None:

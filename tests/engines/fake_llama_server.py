@@ -47,6 +47,10 @@ def main(build: str, mode: str) -> None:
     if sys.argv[1:] == ["--version"]:
         print((DATA / f"{build}.version.txt").read_text(), end="", file=sys.stderr)
         return
+    if mode == "gpu" and sys.argv[1:] == ["--list-devices"]:
+        print("Available devices:\n  CUDA0: Example GPU 9000 (24564 MiB, 23028 MiB free)")
+        print("  BLAS: OpenBLAS (0 MiB, 0 MiB free)")
+        return
     if sys.argv[1:] == ["--help"]:
         print(help_text)
         return

@@ -16,7 +16,7 @@ import pytest
 from advisor.dialect import dialect_of
 from advisor.engines import RUNNERS, llama_server, server_process
 from advisor.engines.base import LoadOptions
-from advisor.engines.find_server import PACKAGED, Program, find_server
+from advisor.engines.find_server import PACKAGED, Program, devices, find_server
 from advisor.engines.llama_server import LlamaServer
 from advisor.engines.server_process import Deadlines
 from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout, FileProblem, OptionError
@@ -107,6 +107,24 @@ def test_the_draft_length_is_respected_and_a_new_one_restarts_only_the_speculati
     assert len(alive(tmp_path)) == 2
     engine.answer(PROMPT, GREEDY, 16)
     assert len((tmp_path / "pids").read_text().split()) == 3, "no server was started twice for the same thing"
+
+
+def test_where_memory_is_short_the_two_servers_replace_each_other(start: Start, tmp_path: Path) -> None:
+    engine = start()
+    engine.open("target", TARGET, LoadOptions(512, 2, room_for_two=False))
+    for ask in (engine.answer, lambda *asked: engine.speculate(asked[0], CONFIG, *asked[1:]), engine.answer):
+        ask(PROMPT, GREEDY, 16)
+        assert len(alive(tmp_path)) == 1
+
+
+def test_closing_a_draft_that_is_not_open_leaves_the_server_running(start: Start, tmp_path: Path) -> None:
+    engine = start()
+    engine.close("draft")
+    config = Config("", 4, method="ngram-mod", ngram_size=3)
+    for prompt in (PROMPT, PROMPT[:-1]):
+        engine.close("draft")
+        engine.speculate(prompt, config, GREEDY, 16)
+    assert len((tmp_path / "pids").read_text().split()) == 1
 
 
 @pytest.mark.parametrize("method", ["ngram-mod", "ngram-simple"])
@@ -369,10 +387,23 @@ def test_a_server_is_taken_from_where_it_is_asked_for_then_from_path_then_from_t
     assert find_server("", {"HOME": str(tmp_path)}).argv == PACKAGED
 
 
+def test_devices_are_those_that_the_server_names(tmp_path: Path) -> None:
+    program = Program((sys.executable, str(script(tmp_path, "b11434", "gpu"))), "fake")
+    (gpu,) = devices(program, within_s=60)
+    assert (gpu.name, gpu.description, gpu.kind, gpu.unified) == ("CUDA0", "Example GPU 9000", "gpu", False)
+    assert (gpu.memory_total_bytes, gpu.memory_free_bytes) == (24564 << 20, 23028 << 20)
+
+
+def test_a_server_that_does_not_list_devices_leaves_them_unknown(tmp_path: Path) -> None:
+    program = Program((sys.executable, str(script(tmp_path, "b11434"))), "fake")
+    assert devices(program, within_s=60) is None
+
+
 @posix_only
 def test_the_engine_is_known_by_its_name(tmp_path: Path) -> None:
-    start_runner = RUNNERS["llama-server"](str(script(tmp_path, "b9101")))
-    runner = start_runner(False, lambda: None)
+    found = RUNNERS["llama-server"](str(script(tmp_path, "b9101", "gpu")))
+    runner = found.start(False, lambda: None)
+    assert [device.name for device in found.devices or ()] == ["CUDA0"]
     assert (runner.build.llama_cpp_build, runner.repack_off, runner.used) == (9101, True, False)
 
 

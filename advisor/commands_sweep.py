@@ -1,0 +1,153 @@
+"""``advisor sweep``: every draft at every length, run for real, for those who want the whole map."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from advisor import options
+from advisor.choices import Engine, Format, FormatOption
+from advisor.errors import OptionError
+from advisor.failures import errors_for_people, say
+from advisor.output import check_output, console_for, deliver
+
+if TYPE_CHECKING:
+    from advisor.types import Recommendation
+
+LENGTHS = (2, 4, 8, 16)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(sweep)
+
+
+def sweep(
+    target: Annotated[Path, typer.Option(metavar="FILE", help="The model to make faster.")],
+    draft: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A draft model of the grid. Can be repeated.")
+    ] = None,
+    draft_dir: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="A folder of draft models. Can be repeated. [default: the target's folder, without --draft]",
+        ),
+    ] = None,
+    k: Annotated[
+        list[int] | None,
+        typer.Option("--k", metavar="N", help="A draft length of the grid. Can be repeated. [default: 2, 4, 8, 16]"),
+    ] = None,
+    p_min: Annotated[
+        list[float] | None, typer.Option(metavar="N", help="A p_min of the grid. Can be repeated. [default: 0]")
+    ] = None,
+    prompts: Annotated[int, typer.Option(metavar="N", help="On how many prompts each cell is run.")] = 4,
+    workload: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your prompts: JSON Lines, or one per line. [default: built-in prompts]"),
+    ] = None,
+    context: Annotated[int, typer.Option(metavar="N", help="The context size you will serve, in tokens.")] = 4096,
+    max_tokens: Annotated[int, typer.Option(metavar="N", help="The longest answer, in tokens.")] = 128,
+    temperature: Annotated[
+        float, typer.Option(metavar="N", help="The temperature you will sample with; 0 is greedy.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="The seed of all sampling.")] = 1,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 chooses.")] = 0,
+    engine: Annotated[
+        Engine, typer.Option(help="What runs: llama-cpp-python in this process, or the llama-server that you deploy.")
+    ] = Engine.llama_cpp_python,
+    llama_server: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The llama-server to run; implies --engine llama-server. [default: found]"),
+    ] = None,
+    draftbench: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write the table as draftbench does, one JSON file a draft length."),
+    ] = None,
+    output_format: FormatOption = Format.text,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is stored.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report to this file, not to standard output.")
+    ] = None,
+) -> None:
+    """Run every draft at every length, each beside its own baseline. It takes long; `recommend` needs minutes.
+
+    Cells are kept: the same command goes on where it was interrupted.
+    """
+    with errors_for_people():
+        from advisor import pipeline
+        from advisor import workload as workloads
+        from advisor.report.progress_bar import ProgressBar
+        from advisor.sweep import Grid
+
+        lengths = tuple(sorted(set(k or LENGTHS)))
+        options.check_grid(lengths, p_min or (), prompts)
+        settings = options.settings(
+            context=context,
+            budget="1h",
+            temperature=temperature,
+            top_p=0.95,
+            seed=seed,
+            max_tokens=max_tokens,
+            k_max=max(lengths),
+            threads=threads,
+        )
+        check_output(output)
+        _check_folder(draftbench)
+        file = options.target_file(str(target))
+        files = options.draft_files(draft or [], draft_dir or [], file, note=say)
+        asked = workloads.builtin() if workload is None else workloads.read_workload(workload.expanduser())
+        server = str(llama_server or "") if llama_server or engine is Engine.llama_server else None
+        grid = Grid(lengths, tuple(sorted(set(p_min or (0.0,)))), prompts)
+
+        def show(rec: Recommendation) -> None:
+            deliver(_writer(rec, output_format), output)
+            if draftbench is not None:
+                _write_tables(rec, draftbench)
+
+        try:
+            with ProgressBar(console_for(sys.stderr), None) as progress:
+                rec = pipeline.sweep(pipeline.Request(file, files, asked, settings, fresh, server), grid, progress)
+        except pipeline.Interrupted as interrupted:
+            if interrupted.recommendation is None:
+                say("Interrupted before the first cell was done. Run the same command again to go on from here.")
+            else:
+                say("Interrupted: these cells are done. Run the same command again to go on from here.")
+                show(interrupted.recommendation)
+            raise typer.Exit(130) from None
+        show(rec)
+
+
+def _writer(rec: Recommendation, output_format: Format) -> Callable[[TextIO], None]:
+    from advisor.export import llama_server as exporter
+    from advisor.report import json_document, sweep_map
+
+    command = exporter.command(rec)
+    if output_format is Format.json:
+        text = json_document.dumps(json_document.document(rec, command=command, show_all=True))
+        return lambda stream: print(text, file=stream)
+    shell = exporter.shell(command)
+    return lambda stream: sweep_map.render(rec, console=console_for(stream), command=shell)
+
+
+def _write_json(document: dict[str, Any], stream: TextIO) -> None:
+    print(json.dumps(document, indent=2), file=stream)
+
+
+def _check_folder(folder: Path | None) -> None:
+    if folder is not None and not folder.is_dir():
+        raise OptionError(f"--draftbench: {folder} is not a directory.", fix="Make it first.")
+
+
+def _write_tables(rec: Recommendation, folder: Path) -> None:
+    from advisor.export import draftbench
+
+    for k, document in draftbench.documents(rec).items():
+        path = folder / f"sweep_k{k}.json"
+        deliver(partial(_write_json, document), path)
+        say(f"Wrote {path}.")

@@ -1,0 +1,208 @@
+"""The exhaustive sweep: every draft at every length, run for real beside its own baseline. Nothing is predicted.
+
+It is what the search of `recommend` replaces, for those who want the whole map. A cell is kept as it ends, so that an
+interrupted sweep goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from advisor.acceptance.transcripts import spread
+from advisor.cost.calibration import token_s
+from advisor.engines.base import LoadOptions, Runner
+from advisor.errors import EngineError
+from advisor.host import with_decode_bandwidth
+from advisor.plan import Question, fitting, with_one_target_placement
+from advisor.predict.analytic import student_factor
+from advisor.predict.predictor import Z_80
+from advisor.progress import Progress
+from advisor.recommend import answer
+from advisor.runs import RunMeasurer
+from advisor.search import speedup_of
+from advisor.store import Store
+from advisor.types import (
+    Baseline,
+    Candidate,
+    Config,
+    CostCurve,
+    Estimate,
+    MeasurementNotes,
+    Recommendation,
+    Rejected,
+    Run,
+    Transcript,
+    Trial,
+)
+
+LEAST_SD = 0.02  # of log(speedup) over a whole cell: two runs of one config never agree better
+SOLE_PROMPT_SD = 0.25  # one prompt says nothing about others
+DONE, INTERRUPTED = "every cell was run", "interrupted"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Draft lengths and p_mins of the cells, and how many prompts each is run on."""
+
+    ks: tuple[int, ...]
+    p_mins: tuple[float, ...] = (0.0,)
+    prompts: int = 4
+
+    def configs(self, draft: str) -> Iterator[Config]:
+        return (Config(draft, k, p_min) for k in self.ks for p_min in self.p_mins)
+
+
+class Sweep:
+    """``run`` fills the grid, ``conclude`` says what is known so far."""
+
+    def __init__(
+        self,
+        question: Question,
+        candidates: Sequence[Candidate],
+        rejected: Sequence[Rejected],
+        store: Store,
+        runner: Runner,
+        progress: Progress,
+        grid: Grid,
+    ) -> None:
+        self._question, self._settings, self._grid = question, question.settings, grid
+        self._candidates, self._rejected = with_one_target_placement(list(candidates)), list(rejected)
+        self._store, self._runner, self._progress = store, runner, progress
+        self._threads = self._settings.threads or question.host.cores_usable
+        self._started = time.monotonic()
+        self._trials: list[Trial] = []
+        if question.fresh:
+            store.ignore_earlier()
+
+    @property
+    def can_conclude(self) -> bool:
+        return bool(self._trials)
+
+    def run(self) -> None:
+        """Every cell. A draft whose engine fails is rejected with its reason; EngineError when all of them do."""
+        self._open_target()
+        measure, prompts = self._measurer(), range(len(self._texts))
+        cells = sum(1 for one in self._candidates for _ in self._grid.configs(one.draft.content_hash))
+        self._progress.stage("run every cell", cells)
+        for candidate in list(self._candidates):
+            label = candidate.draft.label
+            try:
+                for config in self._grid.configs(candidate.draft.content_hash):
+                    self._trials.append(Trial.of(config, [measure(config, prompt) for prompt in prompts]))
+                    self._progress.step(f"{label} k={config.k} p_min={config.p_min:g}")
+            except EngineError as error:
+                self._leave_out(candidate, error)
+        if not self._trials:
+            names = "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in self._rejected)
+            raise EngineError("The engine failed with every draft, so there is nothing to show.", why=names)
+
+    def conclude(self, stop_reason: str = DONE) -> Recommendation:
+        """ValueError before the first cell."""
+        seconds = token_s(self._trials)
+        baseline = Baseline(1 / seconds, seconds, "measured")
+        categories = [text.category for text in self._texts]
+        found = answer(
+            [_estimate(trial, categories, baseline.tokens_per_second) for trial in self._trials], self._candidates
+        )
+        speeds = [trial.baselines[0].token_s for trial in self._trials]
+        return Recommendation(
+            host=with_decode_bandwidth(self._question.host, self._question.target.active_weights_bytes, seconds),
+            build=self._runner.build,
+            target=self._question.target,
+            settings=self._settings,
+            workload=self._question.workload.name,
+            categories=tuple(dict.fromkeys(categories)),
+            baseline=baseline,
+            candidates=tuple(self._candidates),
+            estimates=found.ranked,
+            rejected=tuple(self._rejected),
+            verdict=found.verdict,
+            sentence=found.sentence,
+            best=found.best,
+            runner_up=found.runner_up,
+            traces={},
+            target_curve=CostCurve(0, (seconds,), {}),
+            draft_curves={},
+            trials=tuple(self._trials),
+            measurement=MeasurementNotes(
+                prompts=len(self._texts),
+                answer_tokens=sum(run.tokens for run in self._trials[0].baselines),
+                trials=len(self._trials),
+                anchor_drift=max(speeds) / min(speeds) - 1,
+                stop_reason=stop_reason,
+                elapsed_s=time.monotonic() - self._started,
+                from_store=not self._runner.used,
+                repack_off=self._runner.repack_off,
+            ),
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _open_target(self) -> None:
+        self._progress.stage("load the target", 0)
+        layers = self._candidates[0].placement.target_gpu_layers
+        outputs = max(self._grid.ks) + 1
+        options = LoadOptions(self._settings.context, self._threads, layers, outputs=outputs)
+        self._runner.open("target", self._question.target, options)
+        prompts = spread(self._question.workload.prompts)[: self._grid.prompts]
+        self._texts = tuple(
+            Transcript(prompt.category, fitting(self._runner, prompt, number, self._settings.context), (), ended=False)
+            for number, prompt in enumerate(prompts, start=1)
+        )
+
+    def _measurer(self) -> RunMeasurer:
+        return RunMeasurer(
+            self._runner,
+            self._store,
+            self._question.target,
+            self._candidates,
+            self._texts,
+            self._settings.sampling,
+            host=self._question.host.fingerprint,
+            context=self._settings.context,
+            threads=self._threads,
+            max_tokens=self._settings.max_tokens,
+        )
+
+    def _leave_out(self, candidate: Candidate, error: EngineError) -> None:
+        draft = candidate.draft
+        self._candidates.remove(candidate)
+        self._trials = [trial for trial in self._trials if trial.config.draft != draft.content_hash]
+        self._rejected.append(Rejected(draft.name, draft.quant, "engine", f"{error.what} {error.why}".strip()))
+        self._progress.note(f"{draft.label} is left out: {error.what}")
+
+
+def _estimate(trial: Trial, categories: Sequence[str], baseline_tps: float) -> Estimate:
+    """A cell as it was measured; its interval is that of the mean over prompts (Student's t)."""
+    pairs = list(zip(trial.baselines, trial.runs, strict=True))
+    logs = np.log([base.token_s / run.token_s for base, run in pairs])
+    sd = SOLE_PROMPT_SD
+    if len(logs) > 1:
+        spread_sd = float(logs.std(ddof=1)) / math.sqrt(len(logs)) * student_factor(len(logs) - 1)
+        sd = math.hypot(LEAST_SD, spread_sd)
+    speedup, half = speedup_of(pairs), math.exp(Z_80 * sd)
+    steps = sum(run.steps for run in trial.runs)
+    groups = {name: [i for i in trial.prompts if categories[i] == name] for name in dict.fromkeys(categories)}
+    return Estimate(
+        config=trial.config,
+        acceptance_rate=_acceptance_rate(trial.runs),
+        tokens_per_step=sum(run.tokens - 1 for run in trial.runs) / steps if steps else 1.0,
+        speedup=speedup,
+        speedup_low=speedup / half,
+        speedup_high=speedup * half,
+        tokens_per_second=baseline_tps * speedup,
+        evidence="measured",
+        analytic_speedup=speedup,
+        acceptance_by_category={name: _acceptance_rate([trial.runs[i] for i in own]) for name, own in groups.items()},
+        speedup_by_category={name: speedup_of([pairs[i] for i in own]) for name, own in groups.items()},
+    )
+
+
+def _acceptance_rate(runs: Sequence[Run]) -> float:
+    drafted = sum(run.drafted for run in runs)
+    return sum(run.accepted for run in runs) / drafted if drafted else 0.0
