@@ -33,8 +33,8 @@ class Bench:
     threads: int = 2
     sampling: Sampling = field(default_factory=Sampling)
 
-    def options(self, **changes: int) -> LoadOptions:
-        return LoadOptions(self.context, self.threads, outputs=changes.pop("outputs", OUTPUTS), **changes)
+    def options(self, *, sequences: int = 1, outputs: int = OUTPUTS) -> LoadOptions:
+        return LoadOptions(self.context, self.threads, sequences=sequences, outputs=outputs)
 
     def open(self, draft: Model | None) -> None:
         """The target, and the draft as it is deployed: one sequence."""
@@ -85,7 +85,7 @@ class Bench:
     def answer(self, transcript: Transcript, max_tokens: int) -> Run:
         return self.engine.answer(transcript.prompt_tokens, self.sampling, max_tokens)
 
-    def speculate(self, transcript: Transcript, draft: Model, config: Config, max_tokens: int) -> Run:
+    def speculate(self, transcript: Transcript, draft: Model | None, config: Config, max_tokens: int) -> Run:
         self.open(draft)
         return self.engine.speculate(transcript.prompt_tokens, config, self.sampling, max_tokens)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from advisor.acceptance.ngram import METHODS, NgramAcceptance
+from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.walk import pooled
-from advisor.types import Config, Transcript
-from benchmarks.real_server import Answer, RealServer, Setup
+from advisor.engines.base import LoadOptions
+from advisor.engines.find_server import find_server
+from advisor.engines.llama_server import LlamaServer
+from advisor.gguf import read_model
+from advisor.ngram import METHODS
+from advisor.types import Config, Message, Run, Sampling, Transcript
 
 ANSWER_TOKENS, CONTEXT = 160, 2048
 CONFIGS = tuple(
@@ -58,11 +63,11 @@ class Compared:
     tokens: int
     drafted: tuple[int, int]
     accepted: tuple[int, int]
-    speculated: tuple[int, int]
+    steps: tuple[int, int]
 
 
 def compare(
-    model: str,
+    model: Path,
     configs: Iterable[Config] = CONFIGS,
     prompts: Sequence[str] = PROMPTS,
     *,
@@ -70,17 +75,22 @@ def compare(
     threads: int = 2,
 ) -> Iterator[Compared]:
     """One row a config, each on a server of its own. The replay reads the answers that very server gave."""
-    for config in configs:
-        with RealServer(Setup(model, config, CONTEXT, threads)) as server:
-            answers = [server.answer(server.tokenize(prompt), max_tokens) for prompt in prompts]
-        told = pooled(_replayed(answers, max_tokens).walks(config))
-        yield Compared(
-            config,
-            told.tokens,
-            (told.drafted, sum(answer.drafted for answer in answers)),
-            (told.accepted, sum(answer.accepted for answer in answers)),
-            (told.steps - told.verified.get(0, 0), sum(answer.speculated for answer in answers)),
-        )
+    server = LlamaServer(find_server())
+    server.open("target", read_model(model), LoadOptions(CONTEXT, threads))
+    try:
+        asked = [server.tokenize([Message("user", prompt)]) for prompt in prompts]
+        for config in configs:
+            runs = [server.speculate(prompt, config, Sampling(), max_tokens) for prompt in asked]
+            told = pooled(_replayed(asked, runs, max_tokens).walks(config))
+            yield Compared(
+                config,
+                told.tokens,
+                (told.drafted, sum(run.drafted for run in runs)),
+                (told.accepted, sum(run.accepted for run in runs)),
+                (told.steps, sum(run.steps for run in runs)),
+            )
+    finally:
+        server.shutdown()
 
 
 def off(rows: Sequence[Compared]) -> dict[str, float]:
@@ -88,13 +98,15 @@ def off(rows: Sequence[Compared]) -> dict[str, float]:
     return {
         "drafted": _share([row.drafted for row in rows]),
         "accepted": _share([row.accepted for row in rows]),
-        "speculative steps": _share([row.speculated for row in rows]),
+        "steps": _share([row.steps for row in rows]),
     }
 
 
-def _replayed(answers: Sequence[Answer], max_tokens: int) -> NgramAcceptance:
-    transcripts = [Transcript("copy", answer.prompt_tokens, answer.answer_tokens, answer.ended) for answer in answers]
-    return NgramAcceptance(transcripts, context=CONTEXT, max_tokens=max_tokens)
+def _replayed(asked: Sequence[tuple[int, ...]], runs: Sequence[Run], max_tokens: int) -> NgramAcceptance:
+    answers = [
+        Transcript("copy", prompt, run.answer_tokens, ended=False) for prompt, run in zip(asked, runs, strict=True)
+    ]
+    return NgramAcceptance(answers, context=CONTEXT, max_tokens=max_tokens)
 
 
 def _share(pairs: Sequence[tuple[int, int]]) -> float:

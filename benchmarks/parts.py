@@ -10,6 +10,7 @@ from pathlib import Path
 from advisor import pipeline
 from advisor.acceptance.replay import P_MIN_GRID
 from advisor.engines.llama_cpp_python import LlamaCppPython
+from advisor.export import llama_server
 from advisor.gguf import read_model
 from advisor.predict.evidence import probed_cpu
 from advisor.predict.prior import shipped
@@ -17,8 +18,9 @@ from advisor.progress import Silent
 from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, base_model, build
 from advisor.types import Config, Host, Model, Sampling, Settings
 from advisor.workload import builtin
-from benchmarks import acceptance, answer, grid, ngram, report, rungs, scaling, server_loop, sweep
+from benchmarks import acceptance, answer, grid, ngram, report, rungs, scaling, served, server_loop, sweep
 from benchmarks.measure import Bench
+from benchmarks.served import ServedEngine
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SAMPLED_SHARE = 0.15
@@ -27,7 +29,8 @@ LONG_BUDGET, DEMO_BUDGET_S = "4m", 210.0
 ERROR_PASSES, ERROR_TOKENS = 3, 64
 BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS = 2, 4, 32
 TEMPERATURES = (0.0, 0.8)
-LOOP_K, LOOP_ROUNDS = (2, 4, 8), 4
+LOOP_K, LOOP_PROMPTS, LOOP_TOKENS = (2, 4, 8), 4, 48
+SERVED_BUDGET_S = 420.0
 BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
 
 
@@ -79,21 +82,50 @@ def prediction_errors(host: Host, _seed: int) -> Iterator[str]:
 
 def real_server(host: Host, _seed: int) -> Iterator[str]:
     """The in-process loop, and the cost model under forced acceptance, against the real server."""
-    target, drafts = grid.compared_models()
-    bench, draft = Bench(LlamaCppPython(), read_model(target), threads=host.cores_usable), read_model(drafts[0])
-    transcripts = bench.transcripts(builtin(), prompts=ERROR_PASSES, max_tokens=ERROR_TOKENS)
+    target_path, drafts = grid.compared_models()
+    target, draft, engine = read_model(target_path), read_model(drafts[0]), ServedEngine()
+    bench = Bench(LlamaCppPython(), target, threads=host.cores_usable)
+    beside = Bench(engine, target, threads=host.cores_usable)
+    transcripts = bench.transcripts(builtin(), prompts=LOOP_PROMPTS, max_tokens=LOOP_TOKENS)
     configs = [Config(draft.content_hash, k) for k in LOOP_K]
     bench.open(draft)
-    yield from report.loops(list(server_loop.loops(bench, draft, configs, transcripts, ERROR_TOKENS)))
+    beside.open(draft)
+    yield from report.loops(list(server_loop.loops(bench, beside, draft, configs, transcripts, LOOP_TOKENS)))
+    bench.engine.shutdown()
     yield ""
     rates = server_loop.FORCED_RATES
-    b_max = max(map(len, rates)) + 1
-    target_curve, draft_curve = (
-        bench.curve(role, draft, transcripts, b_max=b_max, rounds=LOOP_ROUNDS) for role in rungs.ROLES
-    )
-    found = list(server_loop.forced(bench, draft, (target_curve, draft_curve), rates, transcripts, ERROR_TOKENS))
+    yield from report.forced(list(server_loop.forced(engine.server, target, draft, rates, transcripts, LOOP_TOKENS)))
+    engine.shutdown()
+
+
+def served_acceptance(host: Host, _seed: int) -> Iterator[str]:
+    """Replayed acceptance against what the real server counts."""
+    target, drafts = grid.replayed_models()
+    bench = Bench(ServedEngine(), read_model(target), threads=host.cores_usable)
+    rows = []
+    for row in acceptance.compare(bench, [read_model(path) for path in drafts], builtin()):
+        rows.append(row)
+        _tell(f"{row.draft}, k = {row.k}: {row.every.replayed_accepted} / {row.every.accepted} accepted")
     bench.engine.shutdown()
-    yield from report.forced(found)
+    yield from report.compared(rows)
+
+
+def served_recommendation(host: Host, _seed: int) -> Iterator[str]:
+    """A recommendation through the server: its intervals and its command line."""
+    target_path, draft_paths = grid.swept_models()
+    settings = Settings(budget_s=SERVED_BUDGET_S)
+    rec = pipeline.recommend(
+        pipeline.Request(target_path, draft_paths, builtin(), settings, fresh=True, server=""), Silent()
+    )
+    bench = Bench(ServedEngine(), read_model(target_path), context=settings.context, threads=host.cores_usable)
+    transcripts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=BRIEF_TOKENS)
+    found = []
+    for one in served.check(bench, rec, _by_hash(draft_paths), transcripts, BRIEF_TOKENS):
+        found.append(one)
+        _tell(f"{one.label}: {one.estimate.speedup:.2f}x predicted, {one.measured:.2f}x measured")
+    bench.engine.shutdown()
+    drafted = served.drafted_by(llama_server.command(rec), transcripts[0].prompt_tokens, BRIEF_TOKENS)
+    yield from report.served(rec, found, drafted)
 
 
 def growth(host: Host, _seed: int) -> Iterator[str]:
@@ -120,7 +152,8 @@ def replay(host: Host, _seed: int) -> Iterator[str]:
         rows = []
         for row in acceptance.compare(bench, [read_model(path) for path in drafts], builtin()):
             rows.append(row)
-            _tell(f"T = {temperature:g}, {row.draft}, k = {row.k}: {row.replayed_accepted} / {row.accepted} accepted")
+            counts = f"{row.every.replayed_accepted} / {row.every.accepted}"
+            _tell(f"T = {temperature:g}, {row.draft}, k = {row.k}: {counts} accepted")
         bench.engine.shutdown()
         yield from report.compared(rows)
 
@@ -146,7 +179,7 @@ def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
 
 
 def ngram_methods(host: Host, _seed: int) -> Iterator[str]:
-    yield from report.ngram(ngram.compare(str(base_model()), threads=host.cores_usable))
+    yield from report.ngram(ngram.compare(base_model(), threads=host.cores_usable))
 
 
 def baseline(_host: Host, _seed: int) -> Iterator[str]:
@@ -189,6 +222,8 @@ DOCUMENTED: dict[str, tuple[str, Part]] = {
 }
 CHECKS: dict[str, tuple[str, Part]] = {
     "replay": ("Replayed acceptance against the real loop", replay),
+    "served-acceptance": ("Replayed acceptance against the real server", served_acceptance),
+    "served": ("A recommendation through the real server", served_recommendation),
     "ngram": ("Replayed n-gram methods against the real server", ngram_methods),
     "demo": ("The demo's pick against an exhaustive sweep", demo_sweep),
     "baseline": ("The target beside an idle draft", baseline),

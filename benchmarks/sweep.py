@@ -115,10 +115,12 @@ def finals(
         for one in transcripts:
             for place in range(len(entries)):
                 config = entries[(place + turn) % len(entries)]
-                runs[config].append(bench.speculate(one, drafts[config.draft], config, tokens))
-    return [
-        Finalist(drafts[config.draft].label, config, config == pick, tokens_per_s(runs[config])) for config in entries
-    ]
+                runs[config].append(bench.speculate(one, drafts.get(config.draft), config, tokens))
+    return [Finalist(_label(drafts, config), config, config == pick, tokens_per_s(runs[config])) for config in entries]
+
+
+def _label(drafts: Drafts, config: Config) -> str:
+    return drafts[config.draft].label if config.draft else f"{config.method}, n = {config.ngram_size}"
 
 
 def regret(found: Sequence[Finalist]) -> float:

@@ -1,0 +1,117 @@
+"""The advisor with the real llama-server: acceptance, a recommendation, and the command line it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
+from advisor.engines.find_server import find_server
+from advisor.engines.llama_cpp_python import LlamaCppPython
+from advisor.engines.llama_server import LlamaServer
+from advisor.engines.server_process import Deadlines, Server
+from advisor.search import speedup_of
+from advisor.types import Build, Config, Estimate, Message, Model, Recommendation, Run, Sampling, Trace, Transcript
+from benchmarks.measure import Bench
+
+
+class ServedEngine:
+    """A server that answers and runs, and an engine of this process that replays drafts: as `recommend` uses them."""
+
+    def __init__(self) -> None:
+        self.server, self.replayer = LlamaServer(find_server()), LlamaCppPython()
+
+    @property
+    def build(self) -> Build:
+        return self.server.build
+
+    @property
+    def repack_off(self) -> bool:
+        return self.server.repack_off
+
+    @property
+    def used(self) -> bool:
+        return self.server.used
+
+    def open(self, role: Role, model: Model, options: LoadOptions) -> None:
+        self.server.open(role, model, options)
+        if role == "draft":
+            self.replayer.open(role, model, options)
+
+    def close(self, role: Role) -> None:
+        self.server.close(role)
+        if role == "draft":
+            self.replayer.close(role)
+
+    def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        return self.server.tokenize(messages)
+
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
+        return self.server.answer(prompt, sampling, max_tokens)
+
+    def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
+        return self.server.text(tokens)
+
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+        return self.server.speculate(prompt, config, sampling, max_tokens)
+
+    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
+        return self.replayer.score(transcript, rollout)
+
+    def time_decodes(
+        self,
+        operations: Sequence[Operation],
+        tokens: Sequence[int],
+        depth: int,
+        sampling: Sampling,
+        *,
+        rounds: int,
+        budget_s: float,
+    ) -> list[list[float]]:
+        raise NotImplementedError("a server times whole answers")
+
+    def shutdown(self) -> None:
+        self.server.shutdown()
+        self.replayer.shutdown()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An estimate of a recommendation and what the server then gave."""
+
+    label: str
+    estimate: Estimate
+    measured: float
+
+    @property
+    def inside(self) -> bool:
+        return self.estimate.speedup_low <= self.measured <= self.estimate.speedup_high
+
+
+def check(
+    bench: Bench, rec: Recommendation, drafts: Mapping[str, Model], transcripts: Sequence[Transcript], max_tokens: int
+) -> Iterator[Checked]:
+    """The best setting of every draft and method, run in the server beside its own baseline."""
+    best: dict[str, Estimate] = {}
+    for estimate in rec.estimates:
+        best.setdefault(estimate.config.proposer, estimate)
+    for estimate in best.values():
+        config, pairs = estimate.config, []
+        for one in transcripts:
+            baseline = bench.answer(one, max_tokens)
+            pairs.append((baseline, bench.speculate(one, drafts.get(config.draft), config, max_tokens)))
+        label = drafts[config.draft].label if config.draft else config.method
+        yield Checked(label, estimate, speedup_of(pairs))
+
+
+def drafted_by(command: Sequence[str], prompt: Sequence[int], max_tokens: int) -> int:
+    """How many tokens are drafted for one answer by the server that this command line starts.
+
+    The program of the command line is replaced by the llama-server that is here. Raises EngineCrash when it refuses.
+    """
+    server = Server.start(find_server().argv, command[1:], Deadlines(), load_s=60)
+    try:
+        body = {"prompt": list(prompt), "n_predict": max_tokens, "temperature": 0, "cache_prompt": False}
+        return int(server.post("/completion", body)["timings"].get("draft_n", 0))
+    finally:
+        server.stop()
