@@ -11,7 +11,8 @@
     ├── EngineError                 exit code 3: the engine failed
     │   ├── EngineCrash             the worker died: signal or exit code, last log lines
     │   ├── EngineTimeout           the worker did not answer in time
-    │   └── EngineRefusal           the engine answered with an error (load failed, context too small ...)
+    │   ├── EngineRefusal           the engine answered with an error (load failed, context too small ...)
+    │   └── TargetFailure           the target alone failed, so no draft is to blame
     ├── HubError                    exit code 3: the model hub cannot be reached, refuses, or sends something else
     └── StoreError                  exit code 3: measurements cannot be read or written
 
@@ -62,6 +63,10 @@ class BudgetTooSmall(UserError):
 
 
 class EngineError(AdvisorError):
+    pass
+
+
+class TargetFailure(EngineError):
     pass
 
 

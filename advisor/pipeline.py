@@ -1,6 +1,6 @@
 """The one page that knows the order of the stages.
 
-measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> search -> recommend
+measured:   probe -> prune -> transcripts -> replay -> curves (-> calibrate) -> predict -> search -> recommend
 swept:      probe -> prune -> every cell of the grid -> recommend
 predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
 """
@@ -86,6 +86,7 @@ def recommend(
             study.write_transcripts()
             study.replay_drafts()
             study.measure_curves()
+            study.calibrate_costs()
             study.predict()
             study.run_the_best()
         except KeyboardInterrupt:
@@ -276,7 +277,10 @@ def read_drafts(paths: Sequence[Path]) -> tuple[list[Model], list[Rejected]]:
 
 def _open_store(progress: Progress) -> Store:
     try:
-        store = Store(measurements_path())
+        store = Store(
+            measurements_path(),
+            on_full=lambda error: progress.note(f"{error.what} {error.why} What is measured from here on is not kept."),
+        )
     except AdvisorError as error:
         progress.note(f"{error.what} {error.why} Measurements of this run are not kept.")
         return Store.in_memory()

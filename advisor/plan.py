@@ -6,12 +6,12 @@ The shares are of the whole budget. What the early stages do not use goes to rea
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from advisor.engines.base import Runner
 from advisor.errors import BudgetTooSmall, EngineRefusal, WorkloadError
-from advisor.types import Candidate, Host, Model, Prompt, Settings, Workload
+from advisor.types import Candidate, Host, Model, Prompt, Run, Settings, Workload
 
 TRANSCRIPT_SHARE = 0.2
 CURVE_SHARE = 0.2
@@ -20,6 +20,7 @@ MIN_TOKENS, GOOD_TOKENS = 32, 64
 LENGTHS = tuple(base << shift for shift in range(16) for base in (32, 48))
 TRIAL_PROMPTS = 4
 PROBE_TOKENS = 12
+WORTH_OTHER_THREADS = 0.05  # the usual number stays unless another one is this much faster
 LEAST_ANSWER = 16  # tokens of room that a prompt must leave in the context
 LEAST_BUDGET_S = 5.0  # loading two models and one answer takes longer than this on any machine
 
@@ -46,12 +47,13 @@ def with_one_target_placement(candidates: Sequence[Candidate]) -> list[Candidate
 @dataclass(frozen=True)
 class Plan:
     """``prompts`` answers of at most ``max_tokens`` tokens; real runs use the first ``trial_prompts`` of them.
-    ``token_s`` is the target's time a token when the plan was made."""
+    ``token_s`` is the target's time a token when the plan was made, on so many ``threads``."""
 
     prompts: int
     max_tokens: int
     trial_prompts: int
     token_s: float
+    threads: int
 
 
 def check_budget(budget_s: float) -> None:
@@ -63,19 +65,46 @@ def check_budget(budget_s: float) -> None:
         )
 
 
-def make_plan(engine: Runner, prompts: Sequence[Prompt], settings: Settings) -> Plan:
-    """Check the prompts, time a few tokens of the target, which the engine must hold, and divide the budget.
+def thread_counts(host: Host, settings: Settings) -> tuple[int, ...]:
+    """Which numbers of threads to try, the usual one first: as many as there are cores without hyper-threads (what
+    llama.cpp does by itself), then all that may be used."""
+    if settings.threads:
+        return (settings.threads,)
+    return tuple(dict.fromkeys((min(host.cores_physical, host.cores_usable) or 1, host.cores_usable)))
 
+
+def make_plan(
+    engine: Runner,
+    prompts: Sequence[Prompt],
+    settings: Settings,
+    threads: Sequence[int],
+    open_target: Callable[[int], None],
+) -> Plan:
+    """Check the prompts, time a few tokens of the target with each number of threads, and divide the budget.
+
+    ``open_target(count)`` makes the engine hold it on so many threads; the engine is left with the best number.
     Raises WorkloadError for a prompt that leaves no room for an answer, BudgetTooSmall when the shortest useful answers
     do not fit.
     """
     started = time.perf_counter()
+    usual, *others = threads
+    open_target(usual)
     tokenized = [fitting(engine, prompt, number, settings.context) for number, prompt in enumerate(prompts, start=1)]
     load_s = time.perf_counter() - started
-    engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)  # the first pass reads the file from disk
-    probe = engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)
-    token_s = probe.token_s
-    return divide(settings, len(prompts), token_s, prompt_s=probe.prefill_s, load_s=load_s)
+
+    def probe(count: int) -> Run:
+        open_target(count)
+        engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)  # the first pass reads the file from disk
+        return engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)
+
+    found = {count: probe(count) for count in (usual, *others)}
+    best = min(others, key=lambda count: found[count].token_s, default=usual)
+    if found[best].token_s > found[usual].token_s * (1 - WORTH_OTHER_THREADS):
+        best = usual
+    open_target(best)
+    chosen = found[best]
+    plan = divide(settings, len(prompts), chosen.token_s, prompt_s=chosen.prefill_s, load_s=load_s)
+    return replace(plan, threads=best)
 
 
 def _step_down(tokens: int) -> int:
@@ -123,4 +152,4 @@ def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt
     max_tokens = min(settings.max_tokens, _step_down(min(longest, max(wanted, GOOD_TOKENS))))
     answer_s = prompt_s + max_tokens * token_s
     prompts = max(least, min(MAX_PROMPTS, available_prompts, int(share_s / answer_s)))
-    return Plan(prompts, max_tokens, min(TRIAL_PROMPTS, prompts), token_s)
+    return Plan(prompts, max_tokens, min(TRIAL_PROMPTS, prompts), token_s, settings.threads)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from advisor.engines.base import LoadOptions, Runner
-from advisor.errors import EngineRefusal
+from advisor.errors import EngineError, EngineRefusal, TargetFailure
 from advisor.ngram import METHODS
 from advisor.store import Store
 from advisor.types import Candidate, Config, Model, Run, Sampling, Transcript
@@ -48,7 +48,8 @@ class RunMeasurer:
         self._host, self._context, self._threads, self._max_tokens = host, context, threads, max_tokens
 
     def __call__(self, config: Config, prompt: int) -> tuple[Run, Run]:
-        """(baseline, speculative run). Raises EngineError; EngineRefusal when speculation silently did not happen."""
+        """(baseline, speculative run). Raises EngineError: EngineRefusal when speculation silently did not happen,
+        TargetFailure when the target alone fails."""
         transcript = self._transcripts[prompt]
         key = self._key(config, transcript)
         pair = self._store.get("run", key, Pair)
@@ -62,17 +63,21 @@ class RunMeasurer:
         return pair.baseline, pair.run
 
     def _measure(self, config: Config, transcript: Transcript, *, run_first: bool) -> Pair:
-        if config.draft:
-            candidate = self._candidates[config.draft]
-            options = LoadOptions(self._context, self._threads, candidate.placement.draft_gpu_layers)
-            self._engine.open("draft", candidate.draft, options)
-        else:
-            self._engine.close("draft")
+        self._open(config)
         if run_first:
             run = self._speculate(config, transcript)
             return Pair(self._answer(transcript), run)
         baseline = self._answer(transcript)
+        self._open(config)
         return Pair(baseline, self._speculate(config, transcript))
+
+    def _open(self, config: Config) -> None:
+        if not config.draft:
+            self._engine.close("draft")
+            return
+        candidate = self._candidates[config.draft]
+        options = LoadOptions(self._context, self._threads, candidate.placement.draft_gpu_layers)
+        self._engine.open("draft", candidate.draft, options)
 
     def _ask_earlier(self, config: Config, prompt: int) -> None:
         """N-gram methods remember earlier requests; those whose runs came from the store are asked again."""
@@ -83,7 +88,20 @@ class RunMeasurer:
             self._speculate(config, self._transcripts[earlier])
 
     def _answer(self, transcript: Transcript) -> Run:
-        return self._engine.answer(transcript.prompt_tokens, self._sampling, self._room(transcript))
+        """Asked again once after a failure: the engine starts anew."""
+        asked = (transcript.prompt_tokens, self._sampling, self._room(transcript))
+        try:
+            return self._engine.answer(*asked)
+        except EngineError:
+            self._engine.close("draft")  # what remains is the target
+        try:
+            return self._engine.answer(*asked)
+        except EngineError as error:
+            raise TargetFailure(
+                f"The target alone failed: {error.what}",
+                why=error.why,
+                fix="What was measured is stored; the same command goes on from there. A smaller --context may help.",
+            ) from error
 
     def _speculate(self, config: Config, transcript: Transcript) -> Run:
         run = self._engine.speculate(transcript.prompt_tokens, config, self._sampling, self._room(transcript))

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.acceptance.replay import P_MIN_GRID
-from advisor.errors import EngineError
+from advisor.errors import EngineError, TargetFailure
 from advisor.ngram import METHODS
 from advisor.predict.predictor import Z_80, Belief, Predictor
 from advisor.progress import Progress
@@ -75,11 +75,15 @@ def search(
     ``known`` are real runs from before the search, which count as evidence. ``on_trial`` sees every trial as it ends,
     so that an interrupt loses none. A draft or method whose engine fails is dropped and named in ``failed``.
     """
-    study = _open_study(journal, study_name)
     space = _space(proposers, k_max)
-    _add_baseline(study, space, prompts)
+    try:
+        study = _open_study(journal, study_name)
+        _add_baseline(study, space, prompts)
+    except OSError as error:
+        progress.note(f"The journal of the search cannot be written: {error}. The search goes on without it.")
+        study = _without_journal(study_name, space, prompts, ())
     progress.stage("run the best pairings", 0)
-    trials = _resume(study, predictor, run_prompt, prompts)
+    trials = _resume(study, predictor, run_prompt, prompts, time_left_s)
     for trial in trials:
         on_trial(trial)
     failed: dict[str, EngineError] = {}
@@ -96,11 +100,16 @@ def search(
             return SearchResult(tuple(trials), STOPPED_MAX_TRIALS, failed)
         if time_left_s() < trial_s:
             return SearchResult(tuple(trials), STOPPED_BUDGET, failed)
-        study.enqueue_trial(_parameters(config))
         try:
+            study.enqueue_trial(_parameters(config))
             trials.append(_run_trial(study, space, run_prompt, prompts))
             on_trial(trials[-1])
             progress.step(f"k={config.k} p_min={config.p_min:g}" if config.draft else f"{config.method} k={config.k}")
+        except TargetFailure:
+            raise
+        except OSError as error:
+            progress.note(f"The journal of the search cannot be written: {error}. The search goes on without it.")
+            study = _without_journal(study_name, space, prompts, trials)
         except EngineError as error:
             failed[config.proposer] = error
             predictor.forget(config.proposer)
@@ -193,6 +202,27 @@ def _open_study(journal: Path | None, name: str) -> optuna.Study:
     )
 
 
+def _without_journal(name: str, space: dict[str, Any], prompts: int, trials: Sequence[Trial]) -> optuna.Study:
+    """A study in memory that knows these trials; the runs of one that was cut short come back from the store."""
+    import optuna
+
+    study = _open_study(None, name)
+    _add_baseline(study, space, prompts)
+    for trial in trials:
+        pairs = trial.pairs
+        state = optuna.trial.TrialState.PRUNED if trial.pruned else optuna.trial.TrialState.COMPLETE
+        study.add_trial(
+            optuna.create_trial(
+                state=state,
+                params=_parameters(trial.config),
+                distributions=space,
+                value=None if trial.pruned else speedup_of(pairs),
+                intermediate_values={i: speedup_of([pair]) for i, pair in enumerate(pairs)},
+            )
+        )
+    return study
+
+
 def _space(proposers: Sequence[str], k_max: int) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
@@ -227,17 +257,26 @@ def _add_baseline(study: optuna.Study, space: dict[str, Any], prompts: int) -> N
     )
 
 
-def _resume(study: optuna.Study, predictor: Predictor, run_prompt: RunPrompt, prompts: int) -> list[Trial]:
-    """The finished trials of an earlier session; their runs come back from the store through ``run_prompt``."""
+def _resume(
+    study: optuna.Study,
+    predictor: Predictor,
+    run_prompt: RunPrompt,
+    prompts: int,
+    time_left_s: Callable[[], float],
+) -> list[Trial]:
+    """The finished trials of an earlier session; their runs come back from the store through ``run_prompt``. Where they
+    are lost they are measured again while there is time."""
     import optuna
 
-    finished = []
+    finished: list[Trial] = []
     for old in study.get_trials(deepcopy=False):
         if old.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING):
             study.tell(old.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
         done = old.state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
         if not done or old.params["proposer"] == TARGET_ALONE or _config(old.params) not in predictor.analytics:
             continue
+        if time_left_s() <= 0 and finished:
+            break
         config = _config(old.params)
         pairs = [run_prompt(config, index) for index in sorted(old.intermediate_values) if index < prompts]
         finished.append(Trial.of(config, pairs, pruned=old.state == optuna.trial.TrialState.PRUNED))

@@ -17,7 +17,7 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,11 +123,14 @@ class Store:
     """Records by (kind, key). Usable from several threads and several processes at once.
 
     ``kept_aside`` is the file that a damaged store was renamed to when this one was opened, else None.
-    Every method raises StoreError when the file cannot be read or written; ``Store.in_memory()`` is then the way on.
+    A method raises StoreError when the file cannot be read or written. With ``on_full`` a write does not: that is told
+    once, and what cannot be written is kept in memory until the store is closed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, on_full: Callable[[StoreError], None] | None = None) -> None:
         self.path = path
+        self._on_full = on_full
+        self._overflow: Store | None = None
         self._mutex = threading.RLock()
         self._connection, self.kept_aside = _open(path)
         self._only_own = False
@@ -156,9 +159,10 @@ class Store:
 
     def get(self, kind: str, key: Mapping[str, object], record_type: type[R]) -> R | None:
         """The record put under this key; None where there is none, or one of a shape that is no longer known."""
-        rows = self._rows("value_json", (kind, _hash(key)))
+        kept = self._overflow.get(kind, key, record_type) if self._overflow else None
+        rows = self._rows("value_json", (kind, _hash(key))) if kept is None else []
         if not rows:
-            return None
+            return kept
         try:
             return from_json(record_type, rows[0][0])
         except FileProblem:
@@ -167,7 +171,7 @@ class Store:
     def put(self, kind: str, key: Mapping[str, object], record: object, *, wall_s: float) -> None:
         """Keeps ``record``, in place of one with the same key. ``wall_s``: seconds that measuring it took."""
         row = (kind, _hash(key), canonical_key(key), to_json(record).decode(), wall_s, _now())
-        self._write("INSERT OR REPLACE INTO measurement VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._write_or_keep("INSERT OR REPLACE INTO measurement VALUES (?, ?, ?, ?, ?, ?)", row)
         self._own.add((kind, _hash(key)))
 
     def forget(self, kind: str, key: Mapping[str, object]) -> None:
@@ -187,9 +191,12 @@ class Store:
 
     def remember(self, name: str, value: str) -> None:
         """Keeps a small text under a name, in place of an earlier one."""
-        self._write("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (name, value))
+        self._write_or_keep("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (name, value))
 
     def recall(self, name: str) -> str | None:
+        kept = self._overflow.recall(name) if self._overflow else None
+        if kept is not None:
+            return kept
         rows = self._select("SELECT value FROM remembered WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else None
 
@@ -201,6 +208,17 @@ class Store:
     def _select(self, query: str, values: tuple[object, ...]) -> list[Any]:
         with self._mutex, _explained(self.path, "read"):
             return self._connection.execute(query, values).fetchall()
+
+    def _write_or_keep(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            self._write(statement, values)
+        except StoreError as error:
+            if self._on_full is None:
+                raise
+            if self._overflow is None:
+                self._overflow = Store.in_memory()
+                self._on_full(error)
+            self._overflow._write(statement, values)
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         with self._mutex, _explained(self.path, "written"), _transaction(self._connection):

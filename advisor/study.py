@@ -21,11 +21,12 @@ from advisor.cost.curves import curve_points, drift, measure_curve, merged, text
 from advisor.cost.step_law import step_law
 from advisor.engines import StartEngine, StartRunner
 from advisor.engines.base import LONGEST_CHAIN, Engine, LoadOptions, Role, Runner
-from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
+from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, TargetFailure
 from advisor.host import with_decode_bandwidth
 from advisor.ngram import METHODS
-from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, with_one_target_placement
+from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, thread_counts, with_one_target_placement
 from advisor.predict.predictor import Predictor
+from advisor.predict.steady import steadied
 from advisor.progress import Progress
 from advisor.recommend import answer
 from advisor.remedies import Remedies
@@ -79,7 +80,8 @@ class Study:
         self._asked_drafts = sorted(candidate.draft.content_hash for candidate in candidates)
         self._store, self._start_engine, self._progress = store, start_engine, progress
         self._started = time.monotonic()
-        self._threads = self._settings.threads or self._host.cores_usable
+        self._thread_counts = thread_counts(self._host, self._settings)
+        self._threads = self._thread_counts[0]
         self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
         self._engine = self._remedies.first(start_engine)
         self._runner: Runner = self._engine if start_runner is None else self._remedies.first(start_runner)
@@ -101,14 +103,15 @@ class Study:
     def plan_measurements(self) -> None:
         """Decide how many answers of which length the budget allows."""
         self._progress.stage("load the target", 0)
-        self._open_target()
         key: dict[str, object] = {"question": self._question_name, "budget_s": self._settings.budget_s}
         plan = self._store.get("plan", key, Plan)
         if plan is None:
             started = time.perf_counter()
-            plan = make_plan(self._runner, self._question.workload.prompts, self._settings)
+            prompts = self._question.workload.prompts
+            plan = make_plan(self._runner, prompts, self._settings, self._thread_counts, self._open_target)
             self._store.put("plan", key, plan, wall_s=time.perf_counter() - started)
-        self._plan = plan
+        self._plan, self._threads = plan, plan.threads
+        self._open_target(plan.threads)
         self._name = f"{self._question_name}-{plan.prompts}x{plan.max_tokens}"
         self._spent_before_s = float(self._store.recall(f"spent/{self._name}") or 0)
 
@@ -141,21 +144,21 @@ class Study:
             progress=self._progress,
         )
         self._reject(failures)
-        if self._runner is not self._engine:
-            self._engine.shutdown()  # the server needs its memory
-        elif self._remedies.needed(self._engine) and not self._engine.repack_off:
+        if not self._is_served and self._remedies.needed(self._engine) and not self._engine.repack_off:
             self._engine.shutdown()  # found by a replay: all timings run with it
             self._runner = self._engine = self._new_engine()
-            self._open_target()
+            self._open_target(self._threads)
 
     def measure_curves(self) -> None:
         """Cost: t(b) of the target alone and d(b) of each draft beside it, in two visits spread over time.
 
-        The second visit is for drafts that can still win. A server is asked for whole runs instead.
+        The second visit is for drafts that can still win. For a server that computes elsewhere nothing is timed here.
         """
-        if self._runner is not self._engine:
-            self._calibrate()
+        if self._is_served and not self._on_this_cpu:
             return
+        if self._is_served:
+            self._runner.shutdown()  # its memory is needed
+            self._open_target(self._threads, self._engine)
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         for visit in range(VISITS):
             if visit and self._time_left_s() < 0:
@@ -174,6 +177,36 @@ class Study:
                     failures[draft.content_hash] = error
                 self._progress.step(draft.label)
             self._reject(failures)
+
+    def calibrate_costs(self) -> None:
+        """What the server makes of these costs: its own runs of the most promising drafts at two lengths."""
+        if not self._is_served:
+            return
+        self._engine.shutdown()  # the server needs its memory
+        before = self._costs_before_runs()
+        self._take_costs(before)
+        ranked = sorted(self._predict().estimates([], 1.0), key=lambda one: -one.speedup)
+        promising = list(dict.fromkeys(one.config.draft for one in ranked))[:CALIBRATED_DRAFTS]
+        lengths = sorted({min(k, self._settings.k_max) for k in calibration.LENGTHS})
+        self._progress.stage("measure what steps cost in the server", len(promising) * len(lengths))
+        measure, prompts = self._measurer(), range(min(self._plan.trial_prompts, len(self._transcripts)))
+        failures: dict[str, AdvisorError] = {}
+        for draft in promising:
+            if self._calibration and self._time_left_s() < self._settings.budget_s * (1 - CALIBRATION_END):
+                break
+            try:
+                for config in (Config(draft, k) for k in lengths):
+                    self._calibration.append(Trial.of(config, [measure(config, prompt) for prompt in prompts]))
+                    self._progress.step(f"k={config.k}")
+            except TargetFailure:
+                raise
+            except EngineError as error:
+                failures[draft] = error
+        self._calibration = [trial for trial in self._calibration if trial.config.draft not in failures]
+        self._reject(failures)
+        if self._calibration:
+            reevaluates = step_law(self._runner.build).reevaluates
+            self._take_costs(calibration.fit(steadied(self._calibration), before, reevaluates=reevaluates))
 
     def predict(self) -> None:
         ngram = NgramAcceptance(self._transcripts, context=self._settings.context, max_tokens=self._plan.max_tokens)
@@ -248,37 +281,31 @@ class Study:
         self._engine.shutdown()
         self._runner.shutdown()
 
-    def _calibrate(self) -> None:
-        """The costs of a step in the server, fitted to its own runs of the most promising drafts at two lengths."""
-        drafts = [candidate.draft for candidate in self._candidates]
-        before = calibration.expected(self._target, drafts)
-        self._take_costs(before, self._plan.token_s)
-        ranked = sorted(self._predict().estimates([], 1.0), key=lambda one: -one.speedup)
-        promising = list(dict.fromkeys(one.config.draft for one in ranked))[:CALIBRATED_DRAFTS]
-        lengths = sorted({min(k, self._settings.k_max) for k in calibration.LENGTHS})
-        self._progress.stage("measure what steps cost in the server", len(promising) * len(lengths))
-        measure, prompts = self._measurer(), range(min(self._plan.trial_prompts, len(self._transcripts)))
-        failures: dict[str, AdvisorError] = {}
-        for draft in promising:
-            if self._calibration and self._time_left_s() < self._settings.budget_s * (1 - CALIBRATION_END):
-                break
-            try:
-                for config in (Config(draft, k) for k in lengths):
-                    self._calibration.append(Trial.of(config, [measure(config, prompt) for prompt in prompts]))
-                    self._progress.step(f"k={config.k}")
-            except EngineError as error:
-                failures[draft] = error
-        self._calibration = [trial for trial in self._calibration if trial.config.draft not in failures]
-        self._reject(failures)
-        if self._calibration:
-            reevaluates = step_law(self._runner.build).reevaluates
-            costs = calibration.fit(self._calibration, before, reevaluates=reevaluates)
-            self._take_costs(costs, calibration.token_s(self._calibration))
+    @property
+    def _is_served(self) -> bool:
+        return self._runner is not self._engine
 
-    def _take_costs(self, costs: calibration.Costs, token_s: float) -> None:
-        depth = typical_depth(self._transcripts)
-        target, drafts = costs.curves(token_s, depth, self._settings.k_max + 1)
-        self._target_visits, self._draft_visits = [target], {draft: [curve] for draft, curve in drafts.items()}
+    @property
+    def _on_this_cpu(self) -> bool:
+        """Whether the server computes where this process does."""
+        places = [candidate.placement for candidate in self._candidates]
+        return all(place.target_gpu_layers == place.draft_gpu_layers == 0 for place in places)
+
+    def _costs_before_runs(self) -> calibration.Costs:
+        if self._target_visits:
+            drafts = {draft: merged(visits) for draft, visits in self._draft_visits.items()}
+            return calibration.Costs(merged(self._target_visits), drafts)
+        return calibration.expected(
+            self._target,
+            [candidate.draft for candidate in self._candidates],
+            self._plan.token_s,
+            typical_depth(self._transcripts),
+            self._settings.k_max + 1,
+        )
+
+    def _take_costs(self, costs: calibration.Costs) -> None:
+        self._target_visits = [costs.target]
+        self._draft_visits = {draft: [curve] for draft, curve in costs.drafts.items()}
 
     def _measurer(self) -> RunMeasurer:
         return RunMeasurer(
@@ -354,19 +381,19 @@ class Study:
             "draft_gpu_layers": placements[draft.content_hash].draft_gpu_layers if draft else 0,
         }
 
-    def _open_target(self) -> None:
+    def _open_target(self, threads: int, engine: Runner | None = None) -> None:
         layers = self._candidates[0].placement.target_gpu_layers
         uses = [use for candidate in self._candidates for use in candidate.memory]
         options = LoadOptions(
             self._settings.context,
-            self._threads,
+            threads,
             layers,
             outputs=self._settings.k_max + 1,
             room_for_two=all(
                 use.needed_bytes + use.target.total_bytes + use.margin_bytes <= use.available_bytes for use in uses
             ),
         )
-        self._runner.open("target", self._target, options)
+        (engine or self._runner).open("target", self._target, options)
 
     def _new_engine(self) -> Engine:
         return self._remedies.new(self._start_engine)
@@ -400,8 +427,8 @@ class Study:
                 "With p_min, how many tokens are drafted after a first wrong one is estimated from a few continuations."
             )
         trials = [*self._calibration, *self._trials]
-        pairs = [pair for trial in trials for pair in zip(trial.runs, trial.baselines, strict=True)]
-        apart = sum(run.answer_tokens != base.answer_tokens for run, base in pairs)
+        pairs = [pair for trial in trials for pair in trial.pairs]
+        apart = sum(run.answer_tokens != base.answer_tokens for base, run in pairs)
         if apart:
             notes.append(
                 f"{apart} of {len(pairs)} speculative answers are not word for word the target's own: where two tokens "
@@ -410,7 +437,7 @@ class Study:
         if self._calibration:
             notes.append(
                 f"Acceptance was replayed with {_named(self._engine.build)}; answers, costs and real runs are those of "
-                f"{_named(self._runner.build)}. What a step costs is a line through its runs at two draft lengths."
+                f"{_named(self._runner.build)}. What a step costs there was fitted to its runs at two draft lengths."
             )
         return tuple(notes)
 
@@ -434,7 +461,7 @@ class Study:
             self._target.content_hash,
             (self._asked_drafts, *METHODS),
             self._question.workload.content_hash,
-            (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._threads),
+            (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._thread_counts),
         )
         name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         if self._question.fresh:

@@ -19,9 +19,10 @@ from advisor.cost.calibration import token_s
 from advisor.engines.base import LoadOptions, Runner
 from advisor.errors import EngineError
 from advisor.host import with_decode_bandwidth
-from advisor.plan import Question, fitting, with_one_target_placement
+from advisor.plan import Question, fitting, thread_counts, with_one_target_placement
 from advisor.predict.analytic import student_factor
 from advisor.predict.predictor import Z_80
+from advisor.predict.steady import steadied
 from advisor.progress import Progress
 from advisor.recommend import answer
 from advisor.runs import RunMeasurer
@@ -74,7 +75,7 @@ class Sweep:
         self._question, self._settings, self._grid = question, question.settings, grid
         self._candidates, self._rejected = with_one_target_placement(list(candidates)), list(rejected)
         self._store, self._runner, self._progress = store, runner, progress
-        self._threads = self._settings.threads or question.host.cores_usable
+        self._threads = thread_counts(question.host, self._settings)[0]
         self._started = time.monotonic()
         self._trials: list[Trial] = []
         if question.fresh:
@@ -108,7 +109,8 @@ class Sweep:
         baseline = Baseline(1 / seconds, seconds, "measured")
         categories = [text.category for text in self._texts]
         found = answer(
-            [_estimate(trial, categories, baseline.tokens_per_second) for trial in self._trials], self._candidates
+            [_estimate(trial, categories, baseline.tokens_per_second) for trial in steadied(self._trials)],
+            self._candidates,
         )
         speeds = [trial.baselines[0].token_s for trial in self._trials]
         return Recommendation(
@@ -179,7 +181,7 @@ class Sweep:
 
 def _estimate(trial: Trial, categories: Sequence[str], baseline_tps: float) -> Estimate:
     """A cell as it was measured; its interval is that of the mean over prompts (Student's t)."""
-    pairs = list(zip(trial.baselines, trial.runs, strict=True))
+    pairs = trial.pairs
     logs = np.log([base.token_s / run.token_s for base, run in pairs])
     sd = SOLE_PROMPT_SD
     if len(logs) > 1:

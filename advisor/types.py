@@ -323,8 +323,8 @@ class CostCurve:
     """Measured seconds of one decode of b tokens, b = 1 .. at a context depth.
 
     ``rounds_s[b]`` holds one value per interleaved round; ``anchor_s`` the target's t(1) of the same rounds, so that
-    ``rounds_s[b][r] / anchor_s[r]`` is free of drift. ``fitted``: no decode was timed, the curve is a line fitted to
-    whole runs (see cost/calibration.py).
+    ``rounds_s[b][r] / anchor_s[r]`` is free of drift. ``fitted``: it is of a server, scaled to whole runs
+    (see cost/calibration.py).
     """
 
     depth: int
@@ -391,6 +391,11 @@ class Trial:
         """From (baseline, run) of the first prompts, in order."""
         baselines, runs = (tuple(pair[i] for pair in pairs) for i in range(2))
         return cls(config, tuple(range(len(pairs))), runs, baselines, pruned)
+
+    @property
+    def pairs(self) -> list[tuple[Run, Run]]:
+        """(baseline, run) of each prompt."""
+        return list(zip(self.baselines, self.runs, strict=True))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,21 @@ from advisor.engines.find_server import find_server
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.llama_server import LlamaServer
 from advisor.engines.server_process import Deadlines, Server
+from advisor.predict.steady import steadied
 from advisor.search import speedup_of
-from advisor.types import Build, Config, Estimate, Message, Model, Recommendation, Run, Sampling, Trace, Transcript
+from advisor.types import (
+    Build,
+    Config,
+    Estimate,
+    Message,
+    Model,
+    Recommendation,
+    Run,
+    Sampling,
+    Trace,
+    Transcript,
+    Trial,
+)
 from benchmarks.measure import Bench
 
 
@@ -91,17 +104,20 @@ class Checked:
 def check(
     bench: Bench, rec: Recommendation, drafts: Mapping[str, Model], transcripts: Sequence[Transcript], max_tokens: int
 ) -> Iterator[Checked]:
-    """The best setting of every draft and method, run in the server beside its own baseline."""
+    """The best setting of every draft and method, run in the server beside its own baseline (steadied)."""
     best: dict[str, Estimate] = {}
     for estimate in rec.estimates:
         best.setdefault(estimate.config.proposer, estimate)
-    for estimate in best.values():
-        config, pairs = estimate.config, []
+    trials = []
+    for config in (estimate.config for estimate in best.values()):
+        pairs = []
         for one in transcripts:
             baseline = bench.answer(one, max_tokens)
             pairs.append((baseline, bench.speculate(one, drafts.get(config.draft), config, max_tokens)))
-        label = drafts[config.draft].label if config.draft else config.method
-        yield Checked(label, estimate, speedup_of(pairs))
+        trials.append(Trial.of(config, pairs))
+    for estimate, trial in zip(best.values(), steadied(trials), strict=True):
+        label = drafts[trial.config.draft].label if trial.config.draft else trial.config.method
+        yield Checked(label, estimate, speedup_of(trial.pairs))
 
 
 def drafted_by(command: Sequence[str], prompt: Sequence[int], max_tokens: int) -> int:

@@ -2,7 +2,7 @@
 
 Two builds differ in their CPU kernels, so what is compared is the speedup over each build's own baseline. With forced
 acceptance nothing about the text is left to chance: what remains is the step law and what decodes cost in that build,
-which is fitted to runs at two draft lengths as `advisor recommend --engine llama-server` does.
+for which the curves of this process are scaled to runs at two draft lengths, as `recommend --engine llama-server` does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from advisor.cost import calibration
 from advisor.cost.step_law import step_law
 from advisor.engines.llama_server import LlamaServer
+from advisor.predict.steady import steadied
 from advisor.search import speedup_of
 from advisor.types import Config, Model, Run, Sampling, Transcript, Trial
 from benchmarks.measure import Bench
@@ -76,30 +77,27 @@ def loops(
 
 def forced(
     server: LlamaServer,
-    target: Model,
     draft: Model,
+    before: calibration.Costs,
     rates: Sequence[tuple[float, ...]],
     transcripts: Sequence[Transcript],
     max_tokens: int,
 ) -> Iterator[Forced]:
-    """The server must hold the target and the draft."""
+    """The server must hold the target and the draft. ``before``: what decodes cost in this process."""
 
     def run(forced_rates: tuple[float, ...]) -> Trial:
-        return _forced_trial(
-            server, Config(draft.content_hash, len(forced_rates)), forced_rates, transcripts, max_tokens
-        )
+        config = Config(draft.content_hash, len(forced_rates))
+        return _forced_trial(server, config, forced_rates, transcripts, max_tokens)
 
-    before = calibration.expected(target, [draft])
-    calibrated = [run((0.5, *[0.1] * (k - 1))) for k in calibration.LENGTHS]
+    asked = [(0.5, *[0.1] * (k - 1)) for k in calibration.LENGTHS]
+    trials = steadied([run(one) for one in (*asked, *rates)])
     again = step_law(server.build).reevaluates
-    costs = calibration.fit(calibrated, before, reevaluates=again)
-    for one in rates:
-        trial = run(one)
+    costs = calibration.fit(trials[: len(asked)], before, reevaluates=again)
+    for one, trial in zip(rates, trials[len(asked) :], strict=True):
         steps = sum(run.steps for run in trial.runs)
         drafted, accepted = (sum(getattr(run, name) for run in trial.runs) / steps for name in ("drafted", "accepted"))
-        passes = 1 + drafted * costs.row + (drafted + again) * costs.drafts[draft.content_hash]
-        pairs = list(zip(trial.baselines, trial.runs, strict=True))
-        yield Forced(one, 1 + accepted, (1 + accepted) / passes, speedup_of(pairs))
+        passes = calibration.step_passes(costs, draft.content_hash, drafted, reevaluates=again)
+        yield Forced(one, 1 + accepted, (1 + accepted) / passes, speedup_of(trial.pairs))
 
 
 def median_error(found: Sequence[Forced]) -> float:

@@ -16,7 +16,15 @@ from advisor.acceptance.ngram import ngram_configs
 from advisor.catalog.local import LocalModel
 from advisor.engines import StartRunner
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
-from advisor.errors import BudgetTooSmall, EngineError, FileProblem, NothingFits, WorkloadError
+from advisor.errors import (
+    BudgetTooSmall,
+    EngineCrash,
+    EngineError,
+    FileProblem,
+    NothingFits,
+    TargetFailure,
+    WorkloadError,
+)
 from advisor.export import draftbench, llama_server
 from advisor.ngram import METHODS
 from advisor.options import PriorQuestion
@@ -38,7 +46,7 @@ from advisor.types import (
     from_json,
     to_json,
 )
-from tests.builders import TARGET_S, make_candidate, make_host, make_model
+from tests.builders import TARGET_S, make_candidate, make_gpu_host, make_host, make_model
 
 GIB = 1024**3
 TARGET = make_model("Target-14B", "Q8_0", weights_bytes=14 * GIB)
@@ -199,20 +207,26 @@ SERVER = dataclasses.replace(  # another build: rows cost more, the larger draft
 )
 
 
-def ask_server(servers: list[SimulatedEngine], world: World = SERVER, **settings) -> Recommendation:
-    """The engine of this process replays; asked for a time or a run it fails."""
+def ask_server(
+    servers: list[SimulatedEngine], world: World = SERVER, *, on_gpu: bool = False, **settings
+) -> Recommendation:
+    """The engine of this process replays, and times decodes where the server computes on the same CPU."""
 
-    class ReplaysOnly(SimulatedEngine):
+    class Replays(SimulatedEngine):
         def answer(self, *arguments):
             raise AssertionError("the server answers")
 
-        speculate = time_decodes = answer
+        speculate = answer
+
+        def time_decodes(self, *arguments, **limits):
+            assert not on_gpu, "the server computes elsewhere"
+            return super().time_decodes(*arguments, **limits)
 
     def start_server(extra_buffers, on_remedy):
         servers.append(SimulatedEngine(world))
         return servers[-1]
 
-    return ask(make=ReplaysOnly, start_runner=start_server, **settings)
+    return ask(make=Replays, start_runner=start_server, **settings)
 
 
 def test_costs_and_runs_are_the_servers_where_one_is_asked_for(models):
@@ -223,7 +237,16 @@ def test_costs_and_runs_are_the_servers_where_one_is_asked_for(models):
     assert true_speedup(SERVER, found.best.config) >= 0.97 * best_of_all(SERVER)
     assert found.best.speedup_low <= true_speedup(SERVER, found.best.config) <= found.best.speedup_high
     assert found.baseline.token_s == pytest.approx(0.05)
-    assert any("line through its runs" in note for note in found.measurement.notes)
+    assert any("fitted to its runs" in note for note in found.measurement.notes)
+
+
+def test_for_a_server_on_a_gpu_nothing_is_timed_in_this_process(models, monkeypatch):
+    monkeypatch.setattr(pipeline, "probe", lambda *, store_dir, fresh=False: make_gpu_host())
+    found = ask_server([], on_gpu=True)
+    assert found.candidates[0].placement.target_gpu_layers != 0
+    assert found.best.config.draft == SMALL.content_hash
+    assert true_speedup(SERVER, found.best.config) >= 0.97 * best_of_all(SERVER)
+    assert found.best.speedup_low <= true_speedup(SERVER, found.best.config) <= found.best.speedup_high
 
 
 def test_intervals_around_a_servers_costs_hold_for_settings_that_did_not_run(models):
@@ -417,6 +440,35 @@ def test_a_draft_that_crashes_only_in_real_runs_is_left_out_too(models):
     found = ask(make=CrashesInRuns)
     assert found.best.config.draft == SMALL.content_hash
     assert [r.draft for r in found.rejected if r.reason == "engine"] == ["Middle-1.5B"]
+
+
+def test_a_target_that_fails_once_in_a_real_run_is_asked_again(models):
+    calls: list[int] = []
+
+    class FailsOnce(SimulatedEngine):
+        def answer(self, *arguments):
+            if self.runs and not calls:
+                calls.append(1)
+                raise EngineCrash("The engine process died (SIGKILL).", signal_name="SIGKILL")
+            return super().answer(*arguments)
+
+    found = ask(make=FailsOnce)
+    assert calls
+    assert found.rejected == ask().rejected
+    assert found.best.config == ask().best.config
+
+
+def test_a_target_that_keeps_failing_is_no_drafts_fault(models):
+    class Fails(SimulatedEngine):
+        def answer(self, *arguments):
+            if self.runs:
+                raise EngineCrash("The engine process died (SIGKILL).", signal_name="SIGKILL")
+            return super().answer(*arguments)
+
+    with pytest.raises(TargetFailure) as error:
+        ask(make=Fails)
+    assert "The target alone failed" in error.value.what
+    assert "goes on from there" in error.value.fix
 
 
 @pytest.mark.parametrize(

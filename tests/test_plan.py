@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from advisor.engines.simulated import SimulatedEngine, World
 from advisor.errors import BudgetTooSmall
-from advisor.plan import divide
-from advisor.types import Settings
+from advisor.plan import divide, make_plan, thread_counts
+from advisor.types import Message, Prompt, Settings
+from tests.builders import make_host
 
 
 def plan(budget_s: float, token_s: float, prompts: int = 28, max_tokens: int = 256):
@@ -43,3 +47,28 @@ def test_a_hopeless_budget_says_what_is_needed_and_that_much_is_enough():
         plan(30, 1.5)
     needed_s = 60 * float(caught.value.fix.split("--budget ")[1].rstrip("m."))
     assert plan(needed_s, 1.5).prompts == 4
+
+
+@pytest.mark.parametrize(
+    ("physical", "usable", "asked", "tried"),
+    [(8, 16, 0, (8, 16)), (8, 8, 0, (8,)), (64, 2, 0, (2,)), (8, 16, 5, (5,))],
+)
+def test_threads_to_try_begin_with_the_cores(physical, usable, asked, tried):
+    host = make_host(cores_physical=physical, cores_usable=usable)
+    assert thread_counts(host, Settings(threads=asked)) == tried
+
+
+@pytest.mark.parametrize(("hyper_threaded_s", "chosen"), [(0.08, 16), (0.097, 8), (0.12, 8)])
+def test_hyper_threads_are_used_where_they_are_clearly_faster(hyper_threaded_s, chosen):
+    opened: list[int] = []
+
+    class Threaded(SimulatedEngine):
+        def answer(self, *asked):
+            run = super().answer(*asked)
+            return replace(run, decode_s=run.decode_s * (hyper_threaded_s / 0.1 if opened[-1] == 16 else 1))
+
+    engine = Threaded(World((0.1, 0.11), {}))
+    prompts = [Prompt((Message("user", "Hello"),), "chat")]
+    made = make_plan(engine, prompts, Settings(), (8, 16), opened.append)
+    assert made.threads == opened[-1] == chosen
+    assert made.token_s == pytest.approx(min(0.1, hyper_threaded_s) if chosen == 16 else 0.1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advisor.errors import EngineCrash
+from advisor.errors import EngineCrash, TargetFailure
 from advisor.plan import TRIAL_PROMPTS
 from advisor.progress import Silent
 from advisor.search import (
@@ -121,6 +121,50 @@ def test_a_crashing_draft_is_dropped_and_named(tmp_path):
     result = run(p, runner, tmp_path)
     assert set(result.failed) == {"a"}
     assert {trial.config.draft for trial in result.trials} == {"b"}
+
+
+def test_a_target_that_fails_is_nobody_elses_fault(tmp_path):
+    """No draft is dropped for it: every other one would fail alike."""
+    p = predictor({"a": 0.005, "b": 0.03})
+
+    def runner(config: Config, prompt: int) -> tuple[Run, Run]:
+        raise TargetFailure("The target alone failed: died")
+
+    with pytest.raises(TargetFailure):
+        run(p, runner, tmp_path)
+    assert {config.draft for config in p.analytics} == {"a", "b"}
+
+
+@pytest.mark.parametrize("writes", [0, 5, 12])
+def test_a_journal_that_can_no_longer_be_written_costs_nothing_but_itself(tmp_path, monkeypatch, writes):
+    """A disk that is full from the n-th write on."""
+    from optuna.storages.journal import JournalFileBackend
+
+    append, left = JournalFileBackend.append_logs, [writes]
+
+    def full(self, logs):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        append(self, logs)
+
+    def search_in(folder):
+        p = predictor({"a": 0.009, "b": 0.010})
+        return run(p, Runner(p, {"a": 0.90, "b": 1.0}), folder)
+
+    (tmp_path / "good").mkdir()
+    good = search_in(tmp_path / "good")
+    monkeypatch.setattr(JournalFileBackend, "append_logs", full)
+    assert search_in(tmp_path) == good
+
+
+def test_lost_runs_of_an_earlier_search_are_not_measured_again_without_time(tmp_path):
+    p = predictor({"a": 0.009, "b": 0.010})
+    first = run(p, Runner(p, {"a": 0.90, "b": 1.0}), tmp_path)
+    again = Runner(p, {"a": 0.90, "b": 1.0})
+    second = run(p, again, tmp_path, left_s=lambda: 0.0)
+    assert second.trials == first.trials[:1]
+    assert len(again.asked) == len(first.trials[0].runs)
 
 
 def test_an_interrupt_leaves_the_finished_trials_and_the_study_usable(tmp_path):

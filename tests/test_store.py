@@ -436,6 +436,26 @@ def test_a_full_disk_loses_only_what_did_not_fit(store: Store) -> None:
     assert store.get("transcripts", KEY, tuple[Transcript, ...]) == huge
 
 
+def test_what_does_not_fit_on_a_full_disk_is_kept_until_the_end_and_told_once(path: Path) -> None:
+    told: list[StoreError] = []
+    with Store(path, on_full=told.append) as store:
+        store.put("curve", KEY, CURVE, wall_s=1)
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        huge = (replace(TRANSCRIPTS[0], text="x" * 1_000_000),)
+        for number in range(2):
+            store.put("transcripts", {**KEY, "number": number}, huge, wall_s=1)
+        store.remember("remedy", "x" * 1_000_000)
+        assert store.get("transcripts", {**KEY, "number": 1}, tuple[Transcript, ...]) == huge
+        assert store.get("curve", KEY, CostCurve) == CURVE
+        assert store.recall("remedy") == "x" * 1_000_000
+    assert len(told) == 1
+    assert "full" in told[0].why
+    with Store(path) as again:
+        assert again.get("curve", KEY, CostCurve) == CURVE
+        assert again.get("transcripts", {**KEY, "number": 1}, tuple[Transcript, ...]) is None
+
+
 def test_a_store_locked_by_another_program_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_one(path)
     monkeypatch.setattr(store_module, "_BUSY_TIMEOUT_S", 0.01)

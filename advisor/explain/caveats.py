@@ -23,7 +23,7 @@ def caveats(rec: Recommendation, drafts: Sequence[DraftReasons], category: str |
         )
     said += _few_rounds(rec, drafts)
     if rec.target_curve.fitted:
-        said.append("What decodes cost is a line fitted to whole runs: steps where kernels switch are not in it.")
+        said.append("What decodes cost in the server was fitted to its whole runs at two draft lengths.")
     if notes.prompts:
         said.append(f"The search ended because: {notes.stop_reason}.")
     if notes.repack_off:

@@ -15,6 +15,7 @@ from advisor.cost.curves import reference
 from advisor.cost.step_law import NO_DRAFT, StepLaw
 from advisor.predict.analytic import Analytic, AnalyticModel, acceptance_rate
 from advisor.predict.correction import SERVER_DOUBT, Correction, features, observe
+from advisor.predict.steady import steadied
 from advisor.types import Config, CostCurve, Estimate, Trace, Trial
 
 Floats = npt.NDArray[np.float64]
@@ -90,7 +91,9 @@ class Predictor:
 
     def believe(self, trials: Iterable[Trial]) -> Belief:
         """The belief after these real runs. Raises ValueError when no config is left."""
-        measured = {trial.config: trial for trial in trials if trial.config in self.analytics and trial.runs}
+        known = [trial for trial in trials if trial.config in self.analytics and trial.runs]
+        by_prompt = {config: analytic.by_prompt for config, analytic in self.analytics.items()}
+        measured = {trial.config: trial for trial in steadied(known, by_prompt)}
         analytics = tuple(self.analytics.values())
         proposers = sorted({config.proposer for config in self.analytics})
         where = {config: features(analytic, proposers) for config, analytic in self.analytics.items()}
