@@ -6,12 +6,12 @@ The order of the stages is ``pipeline.py``'s to know.
 from __future__ import annotations
 
 import hashlib
-import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from advisor import conclusion
 from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.replay import at_once, replay_all
@@ -34,12 +34,9 @@ from advisor.runs import RunMeasurer
 from advisor.search import search
 from advisor.store import Store, data_dir
 from advisor.types import (
-    Baseline,
-    Build,
     Candidate,
     Config,
     CostCurve,
-    Estimate,
     MeasurementNotes,
     Model,
     Reason,
@@ -240,8 +237,9 @@ class Study:
         measured_now = any(engine.used for engine in self._remedies.started)
         if measured_now:
             self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
-        baseline = self._baseline()
         trials = [*self._calibration, *self._trials]
+        target_curve = merged(self._target_visits)
+        baseline = conclusion.baseline(trials, target_curve)
         found = answer(self._predictor.estimates(trials, baseline.tokens_per_second), self._candidates)
         return Recommendation(
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
@@ -259,19 +257,21 @@ class Study:
             best=found.best,
             runner_up=found.runner_up,
             traces=self._traces,
-            target_curve=merged(self._target_visits),
+            target_curve=target_curve,
             draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
             trials=tuple(trials),
             measurement=MeasurementNotes(
                 prompts=len(self._transcripts),
                 answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),
                 trials=len(trials),
-                anchor_drift=self._drift(trials),
+                anchor_drift=conclusion.drift_over(trials) if self._is_served else self._drift(),
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,
                 repack_off=self._runner.repack_off,
-                notes=self._notes(found.best),
+                notes=conclusion.notes(
+                    found.best, trials, self._engine.build, self._runner.build if self._is_served else None
+                ),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             answers=answer_texts(self._target, self._transcripts),
@@ -321,12 +321,8 @@ class Study:
             max_tokens=self._plan.max_tokens,
         )
 
-    def _drift(self, trials: Sequence[Trial]) -> float:
-        """How far the target's own speed moved: its anchors, or in a server its answers to the same prompt."""
-        if not self._calibration:
-            return drift([*self._target_visits, *(one for visits in self._draft_visits.values() for one in visits)])
-        speeds = [trial.baselines[0].token_s for trial in trials]
-        return max(speeds) / min(speeds) - 1
+    def _drift(self) -> float:
+        return drift([*self._target_visits, *(one for visits in self._draft_visits.values() for one in visits)])
 
     def _predict(self, ngram: NgramAcceptance | None = None) -> Predictor:
         kept = {candidate.draft.content_hash for candidate in self._candidates}
@@ -419,36 +415,6 @@ class Study:
                 "or a smaller --context may help.",
             )
 
-    def _notes(self, best: Estimate | None) -> tuple[str, ...]:
-        """What a reader should know about these numbers."""
-        notes = []
-        if best is not None and best.config.p_min > 0 and best.evidence == "replay":
-            notes.append(
-                "With p_min, how many tokens are drafted after a first wrong one is estimated from a few continuations."
-            )
-        trials = [*self._calibration, *self._trials]
-        pairs = [pair for trial in trials for pair in trial.pairs]
-        apart = sum(run.answer_tokens != base.answer_tokens for base, run in pairs)
-        if apart:
-            notes.append(
-                f"{apart} of {len(pairs)} speculative answers are not word for word the target's own: where two tokens "
-                "are nearly tied, a larger batch can tip the choice. llama.cpp does not promise identical text."
-            )
-        if self._calibration:
-            notes.append(
-                f"Acceptance was replayed with {_named(self._engine.build)}; answers, costs and real runs are those of "
-                f"{_named(self._runner.build)}. What a step costs there was fitted to its runs at two draft lengths."
-            )
-        return tuple(notes)
-
-    def _baseline(self) -> Baseline:
-        trials = [*self._calibration, *self._trials]
-        if any(trial.runs for trial in trials):
-            token_s = calibration.token_s(trials)
-            return Baseline(1 / token_s, token_s, "measured")
-        token_s = statistics.median(merged(self._target_visits).anchor_s)
-        return Baseline(1 / token_s, token_s, "replay")
-
     def _time_left_s(self) -> float:
         return self._settings.budget_s - self._spent_before_s - (time.monotonic() - self._started)
 
@@ -468,7 +434,3 @@ class Study:
             self._store.ignore_earlier()
             self._store.remember(f"generation/{name}", str(time.time_ns()))
         return f"{name}-{self._store.recall(f'generation/{name}') or 0}"
-
-
-def _named(build: Build) -> str:
-    return f"{build.engine} {build.version}"

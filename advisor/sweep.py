@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from advisor import conclusion
 from advisor.acceptance.transcripts import spread
 from advisor.cost.calibration import token_s
 from advisor.engines.base import LoadOptions, Runner
@@ -29,7 +30,6 @@ from advisor.runs import RunMeasurer
 from advisor.search import speedup_of
 from advisor.store import Store
 from advisor.types import (
-    Baseline,
     Candidate,
     Config,
     CostCurve,
@@ -105,16 +105,17 @@ class Sweep:
 
     def conclude(self, stop_reason: str = DONE) -> Recommendation:
         """ValueError before the first cell."""
-        seconds = token_s(self._trials)
-        baseline = Baseline(1 / seconds, seconds, "measured")
+        nothing_timed = CostCurve(0, (token_s(self._trials),), {})
+        baseline = conclusion.baseline(self._trials, nothing_timed)
         categories = [text.category for text in self._texts]
         found = answer(
             [_estimate(trial, categories, baseline.tokens_per_second) for trial in steadied(self._trials)],
             self._candidates,
         )
-        speeds = [trial.baselines[0].token_s for trial in self._trials]
         return Recommendation(
-            host=with_decode_bandwidth(self._question.host, self._question.target.active_weights_bytes, seconds),
+            host=with_decode_bandwidth(
+                self._question.host, self._question.target.active_weights_bytes, baseline.token_s
+            ),
             build=self._runner.build,
             target=self._question.target,
             settings=self._settings,
@@ -129,14 +130,14 @@ class Sweep:
             best=found.best,
             runner_up=found.runner_up,
             traces={},
-            target_curve=CostCurve(0, (seconds,), {}),
+            target_curve=nothing_timed,
             draft_curves={},
             trials=tuple(self._trials),
             measurement=MeasurementNotes(
                 prompts=len(self._texts),
                 answer_tokens=sum(run.tokens for run in self._trials[0].baselines),
                 trials=len(self._trials),
-                anchor_drift=max(speeds) / min(speeds) - 1,
+                anchor_drift=conclusion.drift_over(self._trials),
                 stop_reason=stop_reason,
                 elapsed_s=time.monotonic() - self._started,
                 from_store=not self._runner.used,

@@ -1,0 +1,52 @@
+"""What a recommendation says beside its estimates: the target's own speed, how it moved, and what to know."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from advisor.cost.calibration import token_s
+from advisor.types import Baseline, Build, CostCurve, Estimate, Trial
+
+
+def baseline(trials: Sequence[Trial], target_curve: CostCurve) -> Baseline:
+    """From the baselines of real runs, else from the anchors of the curve."""
+    if any(trial.runs for trial in trials):
+        seconds = token_s(trials)
+        return Baseline(1 / seconds, seconds, "measured")
+    seconds = statistics.median(target_curve.anchor_s)
+    return Baseline(1 / seconds, seconds, "replay")
+
+
+def drift_over(trials: Sequence[Trial]) -> float:
+    """How far the target's answers to the first prompt moved: slowest over fastest, minus 1."""
+    speeds = [trial.baselines[0].token_s for trial in trials if trial.baselines]
+    return max(speeds) / min(speeds) - 1 if speeds else 0.0
+
+
+def notes(
+    best: Estimate | None, trials: Sequence[Trial], replayed_by: Build, served_by: Build | None
+) -> tuple[str, ...]:
+    """What a reader should know about these numbers. ``served_by``: the server that ran, None without one."""
+    said = []
+    if best is not None and best.config.p_min > 0 and best.evidence == "replay":
+        said.append(
+            "With p_min, how many tokens are drafted after a first wrong one is estimated from a few continuations."
+        )
+    pairs = [pair for trial in trials for pair in trial.pairs]
+    apart = sum(run.answer_tokens != base.answer_tokens for base, run in pairs)
+    if apart:
+        said.append(
+            f"{apart} of {len(pairs)} speculative answers are not word for word the target's own: where two tokens "
+            "are nearly tied, a larger batch can tip the choice. llama.cpp does not promise identical text."
+        )
+    if served_by is not None:
+        said.append(
+            f"Acceptance was replayed with {_named(replayed_by)}; answers, costs and real runs are those of "
+            f"{_named(served_by)}. What a step costs there was fitted to its runs at two draft lengths."
+        )
+    return tuple(said)
+
+
+def _named(build: Build) -> str:
+    return f"{build.engine} {build.version}"
