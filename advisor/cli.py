@@ -2,7 +2,7 @@
 
 Heavy modules are imported inside the functions that need them, so that ``advisor --help`` is instant.
 
-Exit codes: 0 done, 2 something the user can change, 3 a failure, 130 interrupted.
+Exit codes: 0 done, 1 a check that did not hold, 2 something the user can change, 3 a failure, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from advisor import commands_catalog, commands_explain, commands_sweep, options
+from advisor import commands_catalog, commands_explain, commands_export, commands_sweep, options
 from advisor.choices import Engine, Format, FormatOption
 from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say, version_of
@@ -313,4 +313,5 @@ def _llama_cpp_build() -> str:
 
 commands_catalog.register(app)
 commands_explain.register(app)
+commands_export.register(app)
 commands_sweep.register(app)

@@ -43,7 +43,7 @@ def explain(
         if file is not None and last:
             raise OptionError("FILE and --last exclude each other.", fix="Give one of them.")
         check_output(html, option="--html")
-        rec = _recommendation(file)
+        rec = saved_recommendation(file)
         explanation = _reasons(rec, category)
         if html is None:
             _print(explanation, plain=plain)
@@ -51,7 +51,8 @@ def explain(
             _write_page(rec, explanation, html)
 
 
-def _recommendation(file: Path | None) -> Recommendation:
+def saved_recommendation(file: Path | None) -> Recommendation:
+    """The recommendation in a file, the last one without a file."""
     if file is None:
         from advisor import store
 

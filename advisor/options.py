@@ -132,7 +132,7 @@ def prior_question(
         _check_range("--p-min", p_min, 0, 1)
     if baseline_tps is not None:
         _check_range("--baseline-tps", baseline_tps, 0.001, 1e6)
-    build = _build_number(llama_build) if llama_build is not None else 0
+    build = build_number(llama_build) if llama_build is not None else 0
     if only and (target is None or demo):
         raise OptionError(
             f"{only[0]} is about a prediction for a named model.", fix="Name one: --target qwen2.5-72b-q8."
@@ -166,7 +166,8 @@ def refuse_for_prediction(**given: object) -> None:
             )
 
 
-def _build_number(text: str) -> int:
+def build_number(text: str) -> int:
+    """The number of a build as people write it: b7900, or 7900."""
     match = re.fullmatch(r"b?(\d{1,6})", text.strip().lower())
     if match is None or int(match[1]) == 0:
         raise OptionError(f"--llama-build: {text!r} is not a llama.cpp build.", fix="Write it as b7900.")

@@ -35,7 +35,7 @@ from advisor.sweep import Grid, Sweep
 from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
 
-LOCK_TIMEOUT_S = 3 * 3600.0
+LOCK_NAME, LOCK_TIMEOUT_S = "advisor-timing.lock", 3 * 3600.0
 ENGINE, SERVER = "llama-cpp-python", "llama-server"
 
 
@@ -300,7 +300,7 @@ def _keep(recommendation: Recommendation, progress: Progress) -> None:
 def _lock_path(store: Store) -> Path:
     """Beside the measurements, or in the temporary folder where those cannot be kept."""
     folder = store.path.parent if store.on_disk else Path(tempfile.gettempdir())
-    return folder / "advisor-timing.lock"
+    return folder / LOCK_NAME
 
 
 def _nothing_fits(rejected: Sequence[Rejected]) -> NothingFits:

@@ -11,12 +11,57 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from advisor.dialect import Dialect, dialect_of
+from advisor.dialect import OLDER_SERVER, Dialect, dialect_of
+from advisor.errors import EngineRefusal, OptionError
+from advisor.export.deployment import Deployment, chosen, placement_of, remarks
+from advisor.ngram import METHODS
 from advisor.printable import is_printable
-from advisor.prune import best_option
+from advisor.prune import graphics_devices
 from advisor.types import Config, Model, Placement, Recommendation
 
+PROGRAM = "llama-server"
 FILE_TO_MAKE = {"-m": "TARGET.gguf", "-md": "DRAFT.gguf"}  # of models that nobody publishes: the notes say so
+LOOKUP, LONGEST = "tokens that are looked up in the text", "the longest draft"
+# Why each flag is there. They become comments that must do no harm in a shell that runs them: no quotes, no brackets.
+REASONS = {
+    "-m": "the target",
+    "-hf": "the target, downloaded at the first start",
+    "-md": "the draft",
+    "-hfd": "the draft, downloaded at the first start",
+    "--spec-type": "the method: without it nothing speculates, even where a draft is loaded",
+    "--spec-draft-n-max": LONGEST,
+    "--draft-max": LONGEST,
+    "--spec-draft-n-min": "shorter drafts are thrown away",
+    "--draft-min": "shorter drafts are thrown away",
+    "--spec-draft-p-min": "a draft ends where it is less sure than this",
+    "--draft-p-min": "a draft ends where it is less sure than this",
+    "--spec-ngram-size-n": LOOKUP,
+    "--spec-ngram-size-m": LONGEST,
+    "--spec-ngram-min-hits": "matches before the first draft",
+    "--spec-ngram-mod-n-match": LOOKUP,
+    "--spec-ngram-mod-n-min": "shorter drafts are thrown away",
+    "--spec-ngram-mod-n-max": LONGEST,
+    **{
+        f"--spec-{method}-{flag}": reason
+        for method in METHODS
+        if method != "ngram-mod"
+        for flag, reason in (
+            ("size-n", LOOKUP),
+            ("size-m", LONGEST),
+            ("min-hits", "matches before the first draft"),
+        )
+    },
+    "-c": "the context that was asked for",
+    "-np": "one slot, as it was measured: the automatic choice is four",
+    "-ngl": "layers of the target on the GPU",
+    "-ngld": "layers of the draft on the GPU",
+    "-dev": "the GPU whose memory was counted: by itself it would take all of them",
+    "-devd": "the same GPU for the draft",
+    "-t": "threads that were asked for",
+    "--no-repack": "llama.cpp crashes on this machine with repacked weights",
+    "--temp": "the temperature that was asked for",
+    "--top-p": "the top-p that was asked for",
+}
 
 # Needs no quotes in cmd.exe, nor in PowerShell, where a comma makes a list and a leading @ or % has a meaning.
 _PLAIN_ON_WINDOWS = re.compile(r"[A-Za-z0-9_.:\\/+=-]+")
@@ -25,27 +70,70 @@ _SPECIAL_IN_DOUBLE_QUOTES = re.compile("[$`\u201c\u201d\u201e]")
 _SINGLE_QUOTES = re.compile("(['\u2018\u2019\u201a\u201b])")
 
 
-def command(rec: Recommendation) -> list[str]:
-    """The argv that serves the target as recommended; without a draft when the verdict is not to speculate."""
-    config = rec.best.config if rec.best is not None and rec.verdict == "speculate" else None
-    argv = ["llama-server", *_source(rec.target, "-m", "-hf")]
+def text(deployment: Deployment) -> str:
+    """The command to paste or to run as a script, below a comment on every flag."""
+    argv = command(deployment.rec, deployment.dialect, deployment.program)
+    return commented(argv, remarks(deployment.rec), windows=deployment.windows)
+
+
+def command(rec: Recommendation, dialect: Dialect | None = None, program: str = PROGRAM) -> list[str]:
+    """The argv that serves the target as recommended; without a draft when the verdict is not to speculate.
+
+    Raises OptionError when the build has no words for it.
+    """
+    return [program, *flags(rec, chosen(rec), dialect or measured_dialect(rec))]
+
+
+def flags(rec: Recommendation, config: Config | None, dialect: Dialect, *, serves: bool = True) -> list[str]:
+    """The flags of one config, None for the target alone; without those that only a server knows if not ``serves``."""
+    argv = _source(rec.target, "-m", "-hf")
     if config is not None:
-        argv += _speculation(rec, config)
+        argv += _speculation(rec, config, dialect)
     argv += ["-c", str(rec.settings.context)]
-    argv += ["-np", "1"]  # the automatic choice is 4 slots, which is not what was measured
-    argv += _offload(rec, _placement(rec, config), with_draft=config is not None and config.draft != "")
+    if serves:
+        argv += ["-np", "1"]  # the automatic choice is 4 slots, which is not what was measured
+    argv += _offload(rec, placement_of(rec, config), dialect, with_draft=config is not None and config.draft != "")
     if rec.settings.threads:
         argv += ["-t", str(rec.settings.threads)]
     if rec.measurement.repack_off:
-        argv += ["--no-repack"]
+        argv += _no_repack(dialect)
     return argv
+
+
+def measured_dialect(rec: Recommendation) -> Dialect:
+    """What was measured in this process is served by whatever is installed: a current build."""
+    return dialect_of(rec.build.llama_cpp_build if rec.build.engine == "llama-server" else 0)
+
+
+def commented(argv: Sequence[str], lines: Sequence[str], *, windows: bool) -> str:
+    """The command below a comment: the lines, then what each flag is for. A continued command takes no comments."""
+    comment = "".join(f"# {line}\n" for line in (*lines, *reasons(argv)))
+    return f"{comment}{shell(argv, windows=windows)}\n"
+
+
+def reasons(argv: Sequence[str]) -> list[str]:
+    """Why each flag is there, one line each."""
+    known = [flag for flag in dict.fromkeys(group[0] for group in by_flag(argv)) if flag in REASONS]
+    width = max(map(len, known), default=0)
+    return [f"{flag:{width}}  {REASONS[flag]}" for flag in known]
 
 
 def shell(argv: Sequence[str], *, windows: bool | None = None) -> str:
     """The argv as text to paste: for a POSIX shell one flag per line; for Windows (default: where it runs) one line."""
     if windows if windows is not None else os.name == "nt":
         return " ".join(_quote_for_windows(arg) for arg in argv)
-    return " \\\n  ".join(" ".join(_quote_for_posix(arg) for arg in flag) for flag in _flags(argv))
+    return " \\\n  ".join(" ".join(_quote_for_posix(arg) for arg in flag) for flag in by_flag(argv))
+
+
+def by_flag(argv: Sequence[str]) -> Iterable[list[str]]:
+    """The program, then each flag together with its value. This decides the line breaks only."""
+    groups: list[list[str]] = []
+    for index, arg in enumerate(argv):
+        if index == 0 or (arg.startswith("-") and len(arg) > 1):
+            groups.append([arg])
+        else:
+            groups[-1].append(arg)
+    return groups
 
 
 def _source(model: Model, file_flag: str, hub_flag: str) -> list[str]:
@@ -55,42 +143,34 @@ def _source(model: Model, file_flag: str, hub_flag: str) -> list[str]:
     return [hub_flag, model.hub]
 
 
-def _speculation(rec: Recommendation, config: Config) -> list[str]:
+def _speculation(rec: Recommendation, config: Config, dialect: Dialect) -> list[str]:
     draft = _source(rec.draft_of(config), "-md", "-hfd") if config.draft else []
-    return _dialect(rec).speculation(config, draft)
+    try:
+        return dialect.speculation(config, draft)
+    except EngineRefusal as refusal:  # nothing was run: here it is a matter of the build that was asked for
+        raise OptionError(refusal.what, why=refusal.why, fix=refusal.fix) from None
 
 
-def _dialect(rec: Recommendation) -> Dialect:
-    """What was measured in this process is served by whatever is installed: a current build."""
-    return dialect_of(rec.build.llama_cpp_build if rec.build.engine == "llama-server" else 0)
+def _no_repack(dialect: Dialect) -> list[str]:
+    if not dialect.no_repack:
+        raise OptionError(
+            "This llama-server has no --no-repack.",
+            why="llama.cpp crashes on this machine with repacked weights, and this build cannot do without.",
+            fix=OLDER_SERVER,
+        )
+    return ["--no-repack"]
 
 
-def _placement(rec: Recommendation, config: Config | None) -> Placement:
-    """The target alone gets the room that a draft would have taken."""
-    if config is None or not config.draft:
-        return best_option(rec.target, None, rec.host, rec.settings.context, k_max=0).placement
-    return next(one.placement for one in rec.candidates if one.draft.content_hash == config.draft)
-
-
-def _offload(rec: Recommendation, placement: Placement, *, with_draft: bool) -> list[str]:
+def _offload(rec: Recommendation, placement: Placement, dialect: Dialect, *, with_draft: bool) -> list[str]:
     """Without a device to offload to the flags only make the server print warnings."""
     offloads = placement.target_gpu_layers != 0 or placement.draft_gpu_layers != 0
     if not offloads and all(device.kind == "cpu" for device in rec.host.devices):
         return []
-    layers = _dialect(rec).layers
-    argv = ["-ngl", layers(placement.target_gpu_layers)]
-    return [*argv, "-ngld", layers(placement.draft_gpu_layers)] if with_draft else argv
-
-
-def _flags(argv: Sequence[str]) -> Iterable[list[str]]:
-    """The program, then each flag together with its value. This decides the line breaks only."""
-    groups: list[list[str]] = []
-    for index, arg in enumerate(argv):
-        if index == 0 or (arg.startswith("-") and len(arg) > 1):
-            groups.append([arg])
-        else:
-            groups[-1].append(arg)
-    return groups
+    argv = ["-ngl", dialect.layers(placement.target_gpu_layers)]
+    argv += ["-ngld", dialect.layers(placement.draft_gpu_layers)] if with_draft else []
+    if offloads and len(graphics_devices(rec.host)) > 1:
+        argv += ["-dev", placement.device, *(["-devd", placement.device] if with_draft else [])]
+    return argv
 
 
 def _quote_for_posix(arg: str) -> str:

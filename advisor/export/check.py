@@ -1,0 +1,141 @@
+"""The exported llama-server command, started for real: does it speculate, and is it as fast as was recommended?
+
+Two prompts are asked of it, one after the other. What a prompt is about moves acceptance by far more than the interval
+is wide, so the interval is that of the kinds of text that are asked, where the recommendation knows them apart.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advisor.engines.find_server import Program, speech
+from advisor.engines.process import LOAD_BYTES_PER_S
+from advisor.engines.server_answer import check_run, read_run
+from advisor.engines.server_process import Deadlines, Server
+from advisor.errors import EngineRefusal, FileProblem, OptionError
+from advisor.export.deployment import chosen
+from advisor.export.llama_server import command
+from advisor.types import Build, Config, Estimate, Model, Prompt, Recommendation, Run
+
+PROMPTS = 2
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the server did, beside what was recommended."""
+
+    build: Build
+    prompts: tuple[Prompt, ...]
+    runs: tuple[Run, ...]
+    best: Estimate
+    baseline_tps: float
+
+    @property
+    def acceptance(self) -> float:
+        return sum(run.accepted for run in self.runs) / sum(run.drafted for run in self.runs)
+
+    @property
+    def tokens_per_second(self) -> float:
+        return sum(run.tokens - 1 for run in self.runs) / sum(run.decode_s for run in self.runs)
+
+    @property
+    def recommended_acceptance(self) -> float:
+        known = self.best.acceptance_by_category
+        asked = [known[prompt.category] for prompt in self.prompts if prompt.category in known]
+        return statistics.fmean(asked) if len(asked) == len(self.prompts) else self.best.acceptance_rate
+
+    @property
+    def interval_tps(self) -> tuple[float, float]:
+        unit = self.baseline_tps * self._share_of_categories
+        return self.best.speedup_low * unit, self.best.speedup_high * unit
+
+    @property
+    def inside(self) -> bool:
+        low, high = self.interval_tps
+        return low <= self.tokens_per_second <= high
+
+    @property
+    def _share_of_categories(self) -> float:
+        """The speedup of the kinds of text that were asked, as a share of that of all."""
+        known = self.best.speedup_by_category
+        asked = [known[prompt.category] for prompt in self.prompts if known.get(prompt.category, 0) > 0]
+        return statistics.harmonic_mean(asked) / self.best.speedup if len(asked) == len(self.prompts) else 1.0
+
+
+def check(
+    rec: Recommendation, program: Program, prompts: Sequence[Prompt], deadlines: Deadlines | None = None
+) -> Checked:
+    """Start the command, ask, stop it. ``prompts`` are as ``prompts_for`` chooses them.
+
+    Raises OptionError where there is nothing to start, EngineRefusal when it does not speculate, and what a Server
+    raises.
+    """
+    deadlines, config, best = deadlines or Deadlines(), chosen(rec), rec.best
+    if config is None or best is None:
+        raise OptionError(
+            "There is nothing to check: the recommendation is not to speculate.",
+            fix="Leave out --check to export the target alone.",
+        )
+    models = [rec.target, *([rec.draft_of(config)] if config.draft else [])]
+    for model in models:
+        _check_here(model)
+    dialect, build = speech(program, within_s=deadlines.speak_s)
+    load_s = sum(model.weights_bytes for model in models) / LOAD_BYTES_PER_S
+    server = Server.start(program.argv, command(rec, dialect)[1:], deadlines, load_s=load_s)
+    try:
+        runs = tuple(_answer(server, prompt, rec, config) for prompt in prompts)
+        if not any(run.drafted for run in runs):
+            raise EngineRefusal(
+                "The server ran without speculating: no token was drafted.",
+                why=f"It was started for {config.method}, and nothing in its {len(runs)} answers could be drafted.",
+                fix="Check with prompts of the kind that was measured: --workload FILE.",
+            )
+    finally:
+        server.stop()
+    return Checked(build, tuple(prompts), runs, best, rec.baseline.tokens_per_second)
+
+
+def prompts_for(rec: Recommendation, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """Two of the prompts, of the categories that were measured, and of two of them where there are."""
+    measured = [prompt for prompt in prompts if prompt.category in rec.categories] or list(prompts)
+    firsts = list({prompt.category: prompt for prompt in reversed(measured)}.values())[::-1]
+    return tuple([*firsts, *(prompt for prompt in measured if prompt not in firsts)][:PROMPTS])
+
+
+def _check_here(model: Model) -> None:
+    if not model.path:
+        raise OptionError(
+            f"{model.label} is not on this machine: the command cannot be started.",
+            why="The recommendation is a prediction.",
+            fix="Download the models, and recommend again with the files.",
+        )
+    if not Path(model.path).is_file():
+        raise FileProblem(f"The model {model.path} does not exist.", fix="Check on the machine that was measured.")
+
+
+def _answer(server: Server, prompt: Prompt, rec: Recommendation, config: Config) -> Run:
+    chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    asked = server.post("/apply-template", {"messages": chat}).get("prompt")
+    reply = server.post("/completion", _request(asked, rec))
+    run = read_run(server, reply, {}, {}, config)
+    check_run(server, run, config, rec.settings.max_tokens)
+    return run
+
+
+def _request(prompt: object, rec: Recommendation) -> dict[str, Any]:
+    sampling = rec.settings.sampling
+    return {
+        "prompt": prompt,
+        "n_predict": rec.settings.max_tokens,
+        "cache_prompt": False,
+        "return_tokens": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "seed": sampling.seed,
+    }

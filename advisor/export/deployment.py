@@ -1,0 +1,157 @@
+"""What every exporter is given, and what they share: the models as files, the words of a comment, how long a start is.
+
+A comment must be harmless even where it is not one: zsh without its option interactive_comments runs a pasted line that
+begins with #. So nothing but letters, digits and a little punctuation is left of a name that comes from a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from advisor.dialect import Dialect
+from advisor.engines.base import Role
+from advisor.engines.process import LOAD_BYTES_PER_S
+from advisor.errors import OptionError
+from advisor.prune import best_option
+from advisor.recommend import setting_of
+from advisor.types import Config, Estimate, Model, Placement, Recommendation
+
+START_S = 120  # beside the time that reading the files may take
+DOWNLOAD_S = 3600
+HARMLESS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._,:+-%/=")
+BASIS = {
+    "measured": "measured",
+    "replay": "predicted from replayed answers and measured costs",
+    "prior": "predicted, nothing was measured",
+}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A recommendation, for one build of llama-server and one kind of shell.
+
+    ``program`` is how llama-server is started. ``target_name`` and ``draft_name`` are what a program that has its own
+    files calls the models, "" where nobody said.
+    """
+
+    rec: Recommendation
+    dialect: Dialect
+    program: str = "llama-server"
+    target_name: str = ""
+    draft_name: str = ""
+    windows: bool = False
+
+    @property
+    def config(self) -> Config | None:
+        return chosen(self.rec)
+
+    @property
+    def placement(self) -> Placement:
+        return placement_of(self.rec, self.config)
+
+    @property
+    def draft(self) -> Model | None:
+        """The draft model, None where the method has none or the answer is not to speculate."""
+        return self.rec.draft_of(self.config) if self.config is not None and self.config.draft else None
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        return (self.rec.target, self.draft) if self.draft is not None else (self.rec.target,)
+
+
+def chosen(rec: Recommendation) -> Config | None:
+    """What to speculate with; None when the verdict is not to."""
+    return rec.best.config if rec.best is not None and rec.verdict == "speculate" else None
+
+
+def remarks(rec: Recommendation) -> list[str]:
+    """The answer and what it holds for, as lines of a comment."""
+    sampling, categories = rec.settings.sampling, ", ".join(rec.categories)
+    decoding = f"temperature {sampling.temperature:g}" if sampling.temperature else "greedy decoding"
+    asked = f"{rec.workload}: {categories}" if categories else rec.workload
+    return [
+        harmless(answer(rec, rec.best) if chosen(rec) is not None else "Do not speculate: this is the target alone."),
+        harmless(f"Holds for {decoding}, one request at a time, texts like those of the workload {asked}."),
+    ]
+
+
+def answer(rec: Recommendation, best: Estimate | None) -> str:
+    """The speedup of an estimate in one sentence. A name in it is not made harmless."""
+    if best is None:
+        return "Not faster than the target alone."
+    name = rec.draft_of(best.config).label if best.config.draft else best.config.method
+    return (
+        f"{name}, {setting_of(best.config)}: {best.speedup:.2f}x, 80 % interval {best.speedup_low:.2f} to "
+        f"{best.speedup_high:.2f}, {BASIS[best.evidence]}."
+    )
+
+
+def harmless(text: str) -> str:
+    return "".join(character if character in HARMLESS else "_" for character in text)
+
+
+def slug(model: Model) -> str:
+    """The name of a model as the name of a service or of a served model."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in model.label.lower())
+    return plain.strip("-.") or "target"
+
+
+def absolute(path: str, consumer: str) -> str:
+    """The path of a model for a program that is started elsewhere. OptionError where only a relative one is known."""
+    if is_windows_path(path) or PurePosixPath(path).is_absolute():
+        return path
+    here = Path(path).absolute()
+    if not here.exists():
+        raise OptionError(
+            f"{consumer} needs the whole path of {path}.",
+            why="The recommendation was made with a relative path, which leads nowhere from here.",
+            fix="Export from the folder in which it was made.",
+        )
+    return str(here)
+
+
+def moved(rec: Recommendation, config: Config | None, move: Callable[[Model, Role], Model]) -> Recommendation:
+    """The recommendation with the target, and the draft of this config, where a consumer has them."""
+    draft = config.draft if config is not None else ""
+    candidates = (
+        replace(one, draft=move(one.draft, "draft")) if draft and one.draft.content_hash == draft else one
+        for one in rec.candidates
+    )
+    return replace(rec, target=move(rec.target, "target"), candidates=tuple(candidates))
+
+
+def is_windows_path(path: str) -> bool:
+    return PureWindowsPath(path).is_absolute()
+
+
+def check_known(deployment: Deployment, consumer: str) -> None:
+    """OptionError where nobody knows where a model is: neither a file nor a repository."""
+    for model in deployment.models:
+        if not model.path and not model.hub:
+            raise OptionError(
+                f"{consumer} needs the file of {model.label}.",
+                why="The recommendation is a prediction, and no repository is known that has it.",
+                fix="Get or make the file, and recommend again with it.",
+            )
+
+
+def placement_of(rec: Recommendation, config: Config | None) -> Placement:
+    """The target alone gets the room that a draft would have taken."""
+    if config is None or not config.draft:
+        return best_option(rec.target, None, rec.host, rec.settings.context, k_max=0).placement
+    return next(one.placement for one in rec.candidates if one.draft.content_hash == config.draft)
+
+
+def start_s(deployment: Deployment) -> int:
+    """How long a start may take: reading the files from a slow disk, or downloading them."""
+    load_s = sum(model.weights_bytes for model in deployment.models if model.path) / LOAD_BYTES_PER_S
+    return round(START_S + load_s) + (DOWNLOAD_S if any(not model.path for model in deployment.models) else 0)
+
+
+def cannot(consumer: str, what: str, *, why: str = "") -> OptionError:
+    """The error for a part of the recommendation that a consumer has no words for."""
+    return OptionError(
+        f"{consumer} cannot express {what}.", why=why, fix="Deploy this recommendation with llama-server."
+    )

@@ -1,0 +1,135 @@
+"""A recommendation as a Compose file: llama.cpp's own server image, on the loopback of the host, with a health check.
+
+Each file of a model is mounted by itself, so that Docker follows links (the cache of the Hugging Face hub is made of
+them). Compose replaces ``$NAME`` in every value, and reads ``$$`` as a dollar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from advisor.engines.base import Role
+from advisor.export.deployment import (
+    Deployment,
+    absolute,
+    cannot,
+    check_known,
+    is_windows_path,
+    moved,
+    remarks,
+    slug,
+    start_s,
+)
+from advisor.export.llama_server import flags, reasons
+from advisor.export.yaml_text import yaml_text
+from advisor.types import Model
+
+CONSUMER = "docker-compose"
+IMAGE = "ghcr.io/ggml-org/llama.cpp"
+PORT = 8080
+DOWNLOADS = {"type": "volume", "source": "downloads", "target": "/root/.cache"}
+
+
+@dataclass(frozen=True)
+class _Backend:
+    """The image of llama.cpp for a kind of device (its docs/docker.md), and what a container needs to reach it."""
+
+    tag: str
+    needs: dict[str, Any]
+    remark: str = ""
+
+
+NVIDIA = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+BACKENDS = {
+    "cpu": _Backend("server", {}),
+    "cuda": _Backend("server-cuda", {"deploy": {"resources": {"reservations": {"devices": [NVIDIA]}}}}),
+    "rocm": _Backend(
+        "server-rocm",
+        {"devices": ["/dev/kfd", "/dev/dri"]},
+        "Add group_add with the numbers that getent group video render prints on the host.",
+    ),
+    "vulkan": _Backend("server-vulkan", {"devices": ["/dev/dri"]}),
+}
+
+
+def text(deployment: Deployment) -> str:
+    check_known(deployment, CONSUMER)
+    backend = _backend(deployment.placement.device)
+    rec = moved(deployment.rec, deployment.config, _in_container)
+    argv = [*flags(rec, deployment.config, deployment.dialect), "--host", "0.0.0.0", "--port", str(PORT)]
+    volumes = [mount for model, role in _roles(deployment) for mount in _mounts(model, role)]
+    downloads = any(not model.path for model in deployment.models)
+    volumes += [DOWNLOADS] if downloads else []
+    service = {
+        "image": _image(deployment, backend),
+        "command": [_value(arg) for arg in argv],
+        "ports": [f"127.0.0.1:{PORT}:{PORT}"],
+        **({"volumes": volumes} if volumes else {}),
+        **backend.needs,
+        "healthcheck": {
+            "test": ["CMD", "curl", "-f", f"http://localhost:{PORT}/health"],
+            "interval": "10s",
+            "timeout": "5s",
+            "retries": 3,
+            "start_period": f"{start_s(deployment)}s",
+        },
+        "restart": "unless-stopped",
+    }
+    document: dict[str, Any] = {"services": {"llama-server": service}}
+    if downloads:
+        document["volumes"] = {"downloads": {}}
+    lines = [
+        *remarks(deployment.rec),
+        *reasons(argv),
+        f"Serves {slug(deployment.rec.target)} on the loopback of this machine.",
+    ]
+    return yaml_text(document, [*lines, *([backend.remark] if backend.remark else [])])
+
+
+def _backend(device: str) -> _Backend:
+    for name, backend in BACKENDS.items():
+        if device.lower().startswith(name):
+            return backend
+    raise cannot(CONSUMER, f"the device {device}", why="llama.cpp publishes no image that is known to reach it.")
+
+
+def _image(deployment: Deployment, backend: _Backend) -> str:
+    """The newest build, unless the flags are those of an older one: that needs its own image."""
+    dialect = deployment.dialect
+    current = dialect.spec_flags and dialect.names_draft
+    return f"{IMAGE}:{backend.tag}" if current else f"{IMAGE}:{backend.tag}-b{dialect.build}"
+
+
+def _roles(deployment: Deployment) -> list[tuple[Model, Role]]:
+    models: list[tuple[Model, Role]] = [(deployment.rec.target, "target")]
+    return [*models, (deployment.draft, "draft")] if deployment.draft is not None else models
+
+
+def _mounts(model: Model, role: Role) -> list[dict[str, Any]]:
+    files = (model.paths or (model.path,)) if model.path else ()
+    return [
+        {
+            "type": "bind",
+            "source": _value(absolute(file, CONSUMER)),
+            "target": _value(_inside(file, role)),
+            "read_only": True,
+        }
+        for file in files
+    ]
+
+
+def _in_container(model: Model, role: Role) -> Model:
+    return replace(model, path=_inside(model.path, role)) if model.path else model
+
+
+def _inside(file: str, role: Role) -> str:
+    path: PurePath = PureWindowsPath(file) if is_windows_path(file) else PurePosixPath(file)
+    return f"/models/{role}/{path.name}"
+
+
+def _value(word: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in word):
+        raise cannot(CONSUMER, f"the name {word!r}", why="YAML is Unicode, and this is not.")
+    return word.replace("$", "$$")

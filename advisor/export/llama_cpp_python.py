@@ -1,0 +1,69 @@
+"""A recommendation as a Python program with llama-cpp-python. Its only way to speculate is to look up the prompt.
+
+So a draft model cannot be had with it, and of the methods without one only ngram-simple comes near: the others keep a
+memory that LlamaPromptLookupDecoding does not have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from advisor.export.deployment import Deployment, cannot, check_known, remarks
+from advisor.types import Config, Model
+
+CONSUMER = "llama-cpp-python"
+
+
+def text(deployment: Deployment) -> str:
+    rec, config, sampling = deployment.rec, deployment.config, deployment.rec.settings.sampling
+    check_known(deployment, CONSUMER)
+    if rec.measurement.repack_off:
+        raise cannot(
+            CONSUMER, "--no-repack", why="Its class Llama has no such argument, and would crash on this machine."
+        )
+    source, given = _source(rec.target)
+    given |= {"n_ctx": rec.settings.context, "seed": sampling.seed}
+    given |= {"n_gpu_layers": deployment.placement.target_gpu_layers}
+    given |= {"n_threads": rec.settings.threads} if rec.settings.threads else {}
+    arguments = [f"{name}={value!a}" for name, value in given.items()]
+    arguments += [f"draft_model={_lookup(config)}"] if config is not None else []
+    lines = remarks(rec)
+    if config is not None:
+        lines.append("This also looks up fewer tokens than the recommendation, and copies from the first match.")
+    lookup = ["from llama_cpp.llama_speculative import LlamaPromptLookupDecoding"] if config is not None else []
+    return "\n".join(
+        [
+            *(f"# {line}" for line in lines),
+            "from llama_cpp import Llama",
+            *lookup,
+            "",
+            f"llm = {source}(",
+            *(f"    {argument}," for argument in arguments),
+            ")",
+            "reply = llm.create_chat_completion(",
+            '    messages=[{"role": "user", "content": "Say hello."}],',
+            f"    temperature={sampling.temperature!r},",
+            f"    top_p={sampling.top_p!r},",
+            f"    top_k={sampling.top_k!r},",
+            f"    min_p={sampling.min_p!r},",
+            f"    max_tokens={rec.settings.max_tokens!r},",
+            ")",
+            'print(reply["choices"][0]["message"]["content"])',
+            "",
+        ]
+    )
+
+
+def _source(model: Model) -> tuple[str, dict[str, Any]]:
+    if model.path:
+        return "Llama", {"model_path": model.path}
+    repository, _, quant = model.hub.partition(":")
+    return "Llama.from_pretrained", {"repo_id": repository, "filename": f"*{quant}.gguf"}
+
+
+def _lookup(config: Config) -> str:
+    if config.draft:
+        raise cannot(CONSUMER, "a draft model", why="Its only draft is LlamaPromptLookupDecoding.")
+    if config.method != "ngram-simple":
+        raise cannot(CONSUMER, f"the method {config.method}", why="LlamaPromptLookupDecoding has no memory.")
+    return f"LlamaPromptLookupDecoding(max_ngram_size={config.ngram_size}, num_pred_tokens={config.k})"

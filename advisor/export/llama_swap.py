@@ -1,0 +1,97 @@
+"""A recommendation as the configuration of llama-swap: the target alone, the pair, and one entry for each kind of text
+that wants another setting.
+
+llama-swap splits ``cmd`` into words as a shell does, after it has replaced ``${…}`` and dropped lines that begin with #
+(its internal/config/commands.go and macros.go). So a name must bring no line of its own, and no ``${``.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Container
+from dataclasses import replace
+from typing import Any
+
+from advisor.errors import OptionError
+from advisor.export.deployment import (
+    Deployment,
+    absolute,
+    answer,
+    cannot,
+    check_known,
+    harmless,
+    moved,
+    remarks,
+    slug,
+    start_s,
+)
+from advisor.export.llama_server import by_flag, flags, reasons
+from advisor.export.yaml_text import yaml_text
+from advisor.printable import is_printable
+from advisor.types import Config, Estimate, Model, Recommendation
+
+CONSUMER = "llama-swap"
+LISTEN = ("--host 127.0.0.1", "--port ${PORT}")
+
+
+def text(deployment: Deployment) -> str:
+    check_known(deployment, CONSUMER)
+    rec = deployment.rec
+    models = {slug(rec.target): _entry(deployment, None, "The target alone.")}
+    lines = remarks(rec)
+    if deployment.config is not None:
+        models[f"{slug(rec.target)}-speculative"] = _entry(deployment, deployment.config, answer(rec, rec.best))
+    for category, best in _by_category(rec):
+        if best is None:
+            lines.append(f"For {harmless(category)} alone the target is best without a draft.")
+        elif best.config != deployment.config:
+            name = _free(f"{slug(rec.target)}-{_word(category)}", models)
+            models[name] = _entry(deployment, best.config, f"For {category}: {answer(rec, best)}")
+    lines += reasons(flags(rec, deployment.config, deployment.dialect))
+    return yaml_text({"healthCheckTimeout": start_s(deployment), "models": models}, lines)
+
+
+def _by_category(rec: Recommendation) -> list[tuple[str, Estimate | None]]:
+    """The best of each kind of text by itself; nothing where the record does not tell them apart."""
+    from advisor.explain.narrow import narrowed  # numpy
+
+    if len(rec.categories) < 2:
+        return []
+    try:
+        return [(category, narrowed(rec, category).best) for category in rec.categories]
+    except OptionError:
+        return []
+
+
+def _entry(deployment: Deployment, config: Config | None, description: str) -> dict[str, Any]:
+    rec = moved(deployment.rec, config, lambda model, _role: _with_whole_path(model))
+    argv = [deployment.program, *flags(rec, config, deployment.dialect)]
+    lines = [" ".join(_quoted(arg, windows=deployment.windows) for arg in flag) for flag in by_flag(argv)]
+    return {
+        "description": harmless(description),
+        "checkEndpoint": "/health",
+        "cmd": "".join(f"{line}\n" for line in (*lines, *LISTEN)),
+    }
+
+
+def _with_whole_path(model: Model) -> Model:
+    return replace(model, path=absolute(model.path, CONSUMER)) if model.path else model
+
+
+def _quoted(arg: str, *, windows: bool) -> str:
+    if not all(is_printable(character) for character in arg):
+        raise cannot(CONSUMER, f"the name {arg!r}", why="It reads its commands line by line, as UTF-8.")
+    if not windows:
+        return shlex.quote(arg).replace("${", "$''{")  # no macro: the quotes end and begin again in between
+    if "${" in arg:
+        raise cannot(CONSUMER, f"the name {arg!r} on Windows", why="It takes what follows ${ for a macro.")
+    return subprocess.list2cmdline([arg])
+
+
+def _word(category: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in category.lower())
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    return name if name not in taken else _free(f"{name}-2", taken)

@@ -1,0 +1,60 @@
+"""A recommendation as the settings to make in LM Studio. The format of its presets is not documented.
+
+The names in brackets are those of its SDK (lmstudio-js, prediction settings of llama.cpp models), which tell a setting
+whatever the app calls it in your version.
+"""
+
+from __future__ import annotations
+
+from advisor.export.deployment import Deployment, cannot, check_known, harmless, remarks
+from advisor.export.llama_server import shell
+from advisor.types import Config, Model
+
+CONSUMER = "lm-studio"
+
+
+def text(deployment: Deployment) -> str:
+    rec, config = deployment.rec, deployment.config
+    check_known(deployment, CONSUMER)
+    if rec.measurement.repack_off:
+        raise cannot(CONSUMER, "--no-repack", why="llama.cpp crashes on this machine with repacked weights.")
+    if config is not None and config.method != "draft-simple":
+        raise cannot(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
+    steps = [
+        *(_get(model, windows=deployment.windows) for model in deployment.models),
+        f"Load {harmless(rec.target.label)} with these settings: {'; '.join(_loading(deployment))}.",
+        f"In the chat, set: temperature {rec.settings.sampling.temperature:g}, "
+        f"top-p {rec.settings.sampling.top_p:g}, top-k {rec.settings.sampling.top_k}, "
+        f"min-p {rec.settings.sampling.min_p:g}.",
+    ]
+    if config is not None:
+        steps = ["Choose Power User at the bottom of the window.", *steps, *_drafting(deployment, config)]
+    numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
+    return "\n".join([*remarks(rec), "", *numbered, ""])
+
+
+def _get(model: Model, *, windows: bool) -> str:
+    if model.path:
+        command = " ".join(shell([word], windows=windows) for word in ("lms", "import", "--copy", model.path))
+        return f"Import {harmless(model.label)}, unless the app lists it: {command}"
+    return f"Download {harmless(model.hub)} in the app's model search."
+
+
+def _loading(deployment: Deployment) -> list[str]:
+    rec, layers = deployment.rec, deployment.placement.target_gpu_layers
+    offload = "all layers" if layers < 0 else f"{layers} layers" if layers else "off"
+    threads = [f"CPU threads {rec.settings.threads}"] if rec.settings.threads else []
+    return [f"context length {rec.settings.context}", f"GPU offload {offload}", *threads]
+
+
+def _drafting(deployment: Deployment, config: Config) -> list[str]:
+    numbers = [
+        f"most tokens to draft: {config.k} [maxTokensToDraft]",
+        f"least draft length: {config.n_min} [minDraftLengthToConsider]",
+        f"drafting probability cutoff: {config.p_min:g} [minContinueDraftingProbability]",
+    ]
+    return [
+        f"In the section Speculative Decoding of the chat's sidebar, choose "
+        f"{harmless(deployment.rec.draft_of(config).label)} as the draft model.",
+        f"In the same section: {'; '.join(numbers)}.",
+    ]

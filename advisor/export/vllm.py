@@ -1,0 +1,66 @@
+"""A recommendation as a ``vllm serve`` command. vLLM is another engine: acceptance carries over to it, costs do not.
+
+The keys of ``--speculative-config`` are those of vLLM's documentation (features/speculative_decoding). It reads models
+of the Hugging Face hub; of GGUF files it takes those of a repository, through a plug-in of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from advisor.errors import OptionError
+from advisor.export.deployment import Deployment, cannot, remarks
+from advisor.export.llama_server import commented
+from advisor.types import Config, Model
+
+CONSUMER = "vllm"
+HOST, PORT = "127.0.0.1", 8000
+
+
+def text(deployment: Deployment) -> str:
+    rec, config = deployment.rec, deployment.config
+    argv = ["vllm", "serve", _name(deployment.target_name, rec.target, "--target-name")]
+    argv += ["--host", HOST, "--port", str(PORT), "--max-model-len", str(rec.settings.context)]
+    lines = [
+        *remarks(rec),
+        "Found with llama.cpp: acceptance carries over to the same models, costs and so the speedup do not.",
+        "Placement, threads and slots are left to vLLM.",
+    ]
+    if config is not None:
+        argv += ["--speculative-config", json.dumps(speculative_config(deployment, config))]
+    if config is not None and not config.draft:
+        lines.append("vLLM copies from the first match in the text, llama.cpp from the last: acceptance can differ.")
+    if not deployment.target_name:
+        lines.append("GGUF needs: pip install vllm-gguf-plugin. --tokenizer with the original model is recommended.")
+    return commented(argv, lines, windows=deployment.windows)
+
+
+def speculative_config(deployment: Deployment, config: Config) -> dict[str, Any]:
+    if config.method == "ngram-simple":
+        size = config.ngram_size
+        lookup = {"prompt_lookup_min": size, "prompt_lookup_max": size}
+        return {"method": "ngram", "num_speculative_tokens": config.k, **lookup}
+    if config.method != "draft-simple":
+        raise cannot(CONSUMER, f"the method {config.method}")
+    check_fixed_length(CONSUMER, config)
+    draft = _name(deployment.draft_name, deployment.rec.draft_of(config), "--draft-name")
+    return {"method": "draft_model", "model": draft, "num_speculative_tokens": config.k}
+
+
+def check_fixed_length(consumer: str, config: Config) -> None:
+    """OptionError when a draft may be shorter than k, for a consumer that always drafts k tokens."""
+    for name, value in (("p_min", config.p_min), ("n_min", config.n_min)):
+        if value:
+            raise cannot(consumer, f"{name} = {value:g}", why="It drafts k tokens in every step.")
+
+
+def _name(given: str, model: Model, option: str) -> str:
+    name = given or model.hub
+    if not name:
+        raise OptionError(
+            f"{CONSUMER} cannot be given the file of {model.label}.",
+            why="It takes models of the Hugging Face hub, and the recommendation knows only a GGUF file.",
+            fix=f"Name the same model there: {option} OWNER/NAME.",
+        )
+    return name

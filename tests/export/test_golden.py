@@ -1,0 +1,28 @@
+"""What every exporter writes for every kind of recommendation. UPDATE_GOLDEN=1 writes the files anew: read the diff."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from advisor.errors import OptionError
+from advisor.export.exporters import EXPORTERS
+from tests.export.saved import SAVED, deployed
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("consumer", EXPORTERS)
+@pytest.mark.parametrize("saved", SAVED)
+def test_the_export_is_as_it_was_read_and_found_right(saved: str, consumer: str) -> None:
+    path = GOLDEN / saved / f"{consumer}.txt"
+    try:
+        text = EXPORTERS[consumer](deployed(SAVED[saved]()))
+    except OptionError as refusal:
+        text = f"error: {refusal}\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+    assert text == path.read_text(encoding="utf-8")

@@ -1,0 +1,148 @@
+"""`advisor export` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from advisor.commands_export import register
+from advisor.export.llama_server import command
+from advisor.report import json_document
+from advisor.store import save_last
+from advisor.types import Recommendation
+from tests.engines.fake_llama_server import script
+from tests.export.saved import draft, none, repack
+from tests.export.test_check import FAKE_TPS
+from tests.export.test_check import saved as present
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="a script that runs by itself")
+app = typer.Typer()
+app.callback()(lambda: None)
+register(app)
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, ["export", *arguments])
+
+
+def write(rec: Recommendation, folder: Path) -> str:
+    path = folder / "recommendation.json"
+    path.write_text(json_document.dumps(json_document.document(rec, command=[])), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("option", [(), ("--last",)])
+def test_the_last_recommendation_is_exported_for_llama_server(option) -> None:
+    save_last(draft())
+    result = run(*option)
+    assert result.exit_code == 0
+    assert "llama-server" in result.stdout
+    assert "--spec-draft-n-max 4" in result.stdout
+    assert result.stderr == ""
+
+
+def test_without_any_recommendation_it_says_how_to_get_one() -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "advisor recommend" in result.stderr
+
+
+def test_a_saved_file_is_exported_to_a_file(tmp_path: Path) -> None:
+    output = tmp_path / "compose.yaml"
+    result = run(write(draft(), tmp_path), "--to", "docker-compose", "-o", str(output))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert yaml.safe_load(output.read_text())["services"]
+
+
+def test_the_document_is_exported_as_it_was_saved(tmp_path: Path) -> None:
+    result = run(write(draft(), tmp_path), "--to", "json")
+    assert json_document.load(result.stdout) == draft()
+    assert json.loads(result.stdout)["command"] == command(draft())
+
+
+def test_an_answer_not_to_speculate_is_said(tmp_path: Path) -> None:
+    result = run(write(none(), tmp_path))
+    assert result.exit_code == 0
+    assert "not to speculate" in result.stderr
+    assert "-md" not in result.stdout
+
+
+def test_what_a_program_cannot_express_is_an_error_that_names_it(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    result = run(write(repack(), tmp_path), "--to", "lm-studio", "-o", str(output))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "lm-studio cannot express --no-repack" in result.stderr
+    assert not output.exists()
+
+
+def test_a_build_is_written_for_in_its_own_words(tmp_path: Path) -> None:
+    result = run(write(draft(), tmp_path), "--llama-build", "b7900")
+    assert "--draft-max 4" in result.stdout
+    assert "--spec-type" not in result.stdout
+    assert run(write(draft(), tmp_path), "--llama-build", "new").exit_code == 2
+
+
+@posix_only
+def test_a_server_is_asked_what_it_speaks_and_is_what_is_started(tmp_path: Path) -> None:
+    server = str(script(tmp_path, "b8672"))
+    result = run(write(draft(), tmp_path), "--llama-server", server)
+    assert result.exit_code == 0
+    assert server in result.stdout
+    assert "--draft-max 4" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--last",), "exclude each other"),
+        (("--llama-server", "x", "--llama-build", "b9000"), "exclude each other"),
+        (("--check", "--to", "systemd"), "--check has no meaning for --to systemd"),
+        (("--check", "--llama-build", "b9000"), "--llama-build has no meaning for --check"),
+        (("--workload", "x"), "--workload has no meaning"),
+        (("--to", "vllm", "--llama-build", "b9000"), "--llama-build has no meaning for --to vllm"),
+        (("--target-name", "x"), "--target-name has no meaning for --to llama-server"),
+        (("--to", "systemd", "--draft-name", "x"), "--draft-name has no meaning for --to systemd"),
+        (("-o", "missing/folder/x"), "does not exist"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+    result = run(write(draft(), tmp_path), *arguments)
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.stderr.split())
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("baseline_tps", "code", "place"),
+    [(FAKE_TPS / 1.42, 0, "inside"), (FAKE_TPS, 1, "below"), (FAKE_TPS / 3, 1, "above")],
+)
+def test_a_check_says_what_was_measured_beside_what_was_recommended(
+    tmp_path: Path, baseline_tps: float, code: int, place: str
+) -> None:
+    server = str(script(tmp_path, "b11434"))
+    result = run(write(present(tmp_path, baseline_tps), tmp_path), "--check", "--llama-server", server)
+    assert result.exit_code == code, result.stderr
+    assert "recommended 70.0%" in result.stdout
+    assert f"{FAKE_TPS:.2f} tok/s" in result.stdout
+    assert f"{place} the interval" in result.stdout
+
+
+@posix_only
+def test_a_check_of_a_server_that_does_not_speculate_fails(tmp_path: Path) -> None:
+    server = str(script(tmp_path, "b11434", "dropped"))
+    result = run(write(present(tmp_path), tmp_path), "--check", "--llama-server", server)
+    assert result.exit_code == 3
+    assert "without speculating" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_check_of_nothing_says_so(tmp_path: Path) -> None:
+    result = run(write(none(), tmp_path), "--check")
+    assert result.exit_code == 2
+    assert "nothing to check" in result.stderr
