@@ -354,6 +354,7 @@ def test_systemd_finds_nothing_wrong_with_a_unit(saved: str, tmp_path: Path) -> 
 # -- paths -------------------------------------------------------------------------------------------------------------
 
 
+@posix_only
 @pytest.mark.parametrize("consumer", ["llama-swap", "docker-compose", "systemd"])
 def test_what_is_started_elsewhere_gets_whole_paths(
     consumer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
