@@ -57,7 +57,7 @@ def sweep(
         float, typer.Option(metavar="N", help="The temperature you will sample with; 0 is greedy.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="N", help="The seed of all sampling.")] = 1,
-    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 chooses.")] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")] = 0,
     engine: Annotated[
         Engine, typer.Option(help="What runs: llama-cpp-python in this process, or the llama-server that you deploy.")
     ] = Engine.llama_cpp_python,
@@ -147,7 +147,10 @@ def _check_folder(folder: Path | None) -> None:
 def _write_tables(rec: Recommendation, folder: Path) -> None:
     from advisor.export import draftbench
 
-    for k, document in draftbench.documents(rec).items():
+    documents = draftbench.documents(rec)
+    if not documents:
+        say("No table was written: draftbench has none for cells with p_min. Add --p-min 0 to the grid.")
+    for k, document in documents.items():
         path = folder / f"sweep_k{k}.json"
         deliver(partial(_write_json, document), path)
         say(f"Wrote {path}.")

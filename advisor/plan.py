@@ -47,13 +47,15 @@ def with_one_target_placement(candidates: Sequence[Candidate]) -> list[Candidate
 @dataclass(frozen=True)
 class Plan:
     """``prompts`` answers of at most ``max_tokens`` tokens; real runs use the first ``trial_prompts`` of them.
-    ``token_s`` is the target's time a token when the plan was made, on so many ``threads``."""
+    ``token_s`` is the target's time a token when the plan was made, on so many ``threads``; ``load_s``: until it
+    answered first."""
 
     prompts: int
     max_tokens: int
     trial_prompts: int
     token_s: float
     threads: int
+    load_s: float
 
 
 def check_budget(budget_s: float) -> None:
@@ -63,6 +65,12 @@ def check_budget(budget_s: float) -> None:
             why="Loading the target and one short answer alone take longer.",
             fix="Give at least --budget 1m; 5m is a good start.",
         )
+
+
+def room_for_two(candidates: Sequence[Candidate]) -> bool:
+    """Whether the target fits twice beside each draft: once alone, once speculating, in two servers."""
+    uses = [use for candidate in candidates for use in candidate.memory]
+    return all(use.needed_bytes + use.target.total_bytes + use.margin_bytes <= use.available_bytes for use in uses)
 
 
 def thread_counts(host: Host, settings: Settings) -> tuple[int, ...]:
@@ -152,4 +160,4 @@ def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt
     max_tokens = min(settings.max_tokens, _step_down(min(longest, max(wanted, GOOD_TOKENS))))
     answer_s = prompt_s + max_tokens * token_s
     prompts = max(least, min(MAX_PROMPTS, available_prompts, int(share_s / answer_s)))
-    return Plan(prompts, max_tokens, min(TRIAL_PROMPTS, prompts), token_s, settings.threads)
+    return Plan(prompts, max_tokens, min(TRIAL_PROMPTS, prompts), token_s, settings.threads, load_s)

@@ -52,12 +52,17 @@ def answer(
 
 
 def setting_of(config: Config) -> str:
-    """The numbers of a config that matter to its method: "k = 8, p_min = 0.6", "n = 12, k = 16"."""
-    parts = [f"n = {config.ngram_size}"] if config.ngram_size else []
+    """The numbers of a config that matter to its method: "k = 8, p_min = 0.6", "n = 12, n_min = 6, k = 16"."""
+    parts = [lookup_of(config)] if config.ngram_size else []
     parts.append(f"k = {config.k}")
-    parts += [f"n_min = {config.n_min}"] if config.n_min else []
+    parts += [f"n_min = {config.n_min}"] if config.n_min and not config.ngram_size else []
     parts += [f"p_min = {config.p_min:g}"] if config.p_min else []
     return ", ".join(parts)
+
+
+def lookup_of(config: Config) -> str:
+    """What is particular to an n-gram method: "n = 12, n_min = 6"."""
+    return f"n = {config.ngram_size}" + (f", n_min = {config.n_min}" if config.n_min else "")
 
 
 def rank(

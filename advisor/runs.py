@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from advisor.errors import EngineError, EngineRefusal, TargetFailure
 from advisor.ngram import METHODS
 from advisor.store import Store
 from advisor.types import Candidate, Config, Model, Run, Sampling, Transcript
+
+NOTHING_SEEN: tuple[Config | None, int] = (None, 0)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Pair:
 class RunMeasurer:
     """Measures (config, prompt) pairs and keeps them. The engine must hold the target.
 
-    Which of the two runs comes first alternates from prompt to prompt, so that a steady drift cancels.
+    Which of the two runs comes first alternates from prompt to prompt, so that a steady drift cancels. ``forgets``: a
+    baseline ends the server that speculates, and what an n-gram method has seen with it.
     """
 
     def __init__(
@@ -40,36 +44,44 @@ class RunMeasurer:
         context: int,
         threads: int,
         max_tokens: int,
+        forgets: bool = False,
     ) -> None:
         self._engine, self._store, self._target = engine, store, target
         self._candidates = {candidate.draft.content_hash: candidate for candidate in candidates}
-        self._asked: tuple[Config | None, int] = (None, 0)
+        self._seen, self._forgets = NOTHING_SEEN, forgets
         self._transcripts, self._sampling = transcripts, sampling
         self._host, self._context, self._threads, self._max_tokens = host, context, threads, max_tokens
 
     def __call__(self, config: Config, prompt: int) -> tuple[Run, Run]:
         """(baseline, speculative run). Raises EngineError: EngineRefusal when speculation silently did not happen,
         TargetFailure when the target alone fails."""
-        transcript = self._transcripts[prompt]
-        key = self._key(config, transcript)
+        key = self._key(config, prompt)
         pair = self._store.get("run", key, Pair)
         if pair is None:
             started = time.perf_counter()
-            if config.method in METHODS:
-                self._ask_earlier(config, prompt)
-            pair = self._measure(config, transcript, run_first=prompt % 2 == 1)
-            self._asked = (config, prompt + 1)
+            pair = self._measure(config, prompt)
             self._store.put("run", key, pair, wall_s=time.perf_counter() - started)
         return pair.baseline, pair.run
 
-    def _measure(self, config: Config, transcript: Transcript, *, run_first: bool) -> Pair:
+    def is_stored(self, config: Config, prompt: int) -> bool:
+        return self._store.get("run", self._key(config, prompt), Pair) is not None
+
+    def _measure(self, config: Config, prompt: int) -> Pair:
+        if prompt % 2 == 1:
+            run = self._run(config, prompt)
+            return Pair(self._answer(prompt), run)
+        baseline = self._answer(prompt)
+        return Pair(baseline, self._run(config, prompt))
+
+    def _run(self, config: Config, prompt: int) -> Run:
         self._open(config)
-        if run_first:
-            run = self._speculate(config, transcript)
-            return Pair(self._answer(transcript), run)
-        baseline = self._answer(transcript)
-        self._open(config)
-        return Pair(baseline, self._speculate(config, transcript))
+        if config.method in METHODS:  # they remember earlier requests: those that this engine has not seen come first
+            last, asked = self._seen
+            for earlier in range(asked if last == config and asked <= prompt else 0, prompt):
+                self._speculate(config, earlier)
+        run = self._speculate(config, prompt)
+        self._seen = (config, prompt + 1)
+        return run
 
     def _open(self, config: Config) -> None:
         if not config.draft:
@@ -79,20 +91,15 @@ class RunMeasurer:
         options = LoadOptions(self._context, self._threads, candidate.placement.draft_gpu_layers)
         self._engine.open("draft", candidate.draft, options)
 
-    def _ask_earlier(self, config: Config, prompt: int) -> None:
-        """N-gram methods remember earlier requests; those whose runs came from the store are asked again."""
-        last, asked = self._asked
-        if prompt:
-            self._engine.close("draft")
-        for earlier in range(asked if last == config and asked <= prompt else 0, prompt):
-            self._speculate(config, self._transcripts[earlier])
-
-    def _answer(self, transcript: Transcript) -> Run:
+    def _answer(self, prompt: int) -> Run:
         """Asked again once after a failure: the engine starts anew."""
-        asked = (transcript.prompt_tokens, self._sampling, self._room(transcript))
+        if self._forgets:
+            self._seen = NOTHING_SEEN
+        asked = (self._transcripts[prompt].prompt_tokens, self._sampling, self._room(prompt))
         try:
             return self._engine.answer(*asked)
         except EngineError:
+            self._seen = NOTHING_SEEN
             self._engine.close("draft")  # what remains is the target
         try:
             return self._engine.answer(*asked)
@@ -103,16 +110,17 @@ class RunMeasurer:
                 fix="What was measured is stored; the same command goes on from there. A smaller --context may help.",
             ) from error
 
-    def _speculate(self, config: Config, transcript: Transcript) -> Run:
-        run = self._engine.speculate(transcript.prompt_tokens, config, self._sampling, self._room(transcript))
+    def _speculate(self, config: Config, prompt: int) -> Run:
+        tokens = self._transcripts[prompt].prompt_tokens
+        run = self._engine.speculate(tokens, config, self._sampling, self._room(prompt))
         may_be_empty = config.p_min > 0 or config.method in METHODS
         if run.tokens < 2 or (run.drafted == 0 and not may_be_empty and run.tokens > 2):
             raise EngineRefusal("The engine ran without speculating: no token was drafted.")
         return run
 
-    def _room(self, transcript: Transcript) -> int:
+    def _room(self, prompt: int) -> int:
         """How long the answer may be: what the plan allows, and what the context holds after the prompt."""
-        return min(self._max_tokens, self._context - len(transcript.prompt_tokens))
+        return min(self._max_tokens, self._context - len(self._transcripts[prompt].prompt_tokens))
 
     def _placement(self, config: Config) -> dict[str, object]:
         if config.draft:
@@ -120,14 +128,16 @@ class RunMeasurer:
         target_layers = {candidate.placement.target_gpu_layers for candidate in self._candidates.values()}
         return {"target_gpu_layers": sorted(target_layers)}  # one number: the target is loaded once for all
 
-    def _key(self, config: Config, transcript: Transcript) -> dict[str, object]:
+    def _key(self, config: Config, prompt: int) -> dict[str, object]:
+        earlier = [list(one.prompt_tokens) for one in self._transcripts[:prompt]] if config.method in METHODS else []
         return {
+            **({"earlier": hashlib.sha256(repr(earlier).encode()).hexdigest()[:24]} if earlier else {}),
             "host": self._host,
             "build": self._engine.build.key,
             "repack_off": self._engine.repack_off,
             "target": self._target.content_hash,
             "config": vars(config),
-            "prompt": list(transcript.prompt_tokens),
+            "prompt": list(self._transcripts[prompt].prompt_tokens),
             "sampling": vars(self._sampling),
             "threads": self._threads,
             "placement": self._placement(config),

@@ -39,6 +39,7 @@ STOPPED_SETTLED = "no further run is expected to change the answer"
 STOPPED_HOPELESS = "no pairing can reach the speed of the target alone"
 STOPPED_BUDGET = "the budget is spent"
 STOPPED_MAX_TRIALS = f"{MAX_TRIALS} configurations have been run"
+NO_JOURNAL = "The journal of the search cannot be written: {}. The search goes on without it."
 STOPPED_EMPTY = "no draft or method is left to run"
 
 RunPrompt = Callable[[Config, int], tuple[Run, Run]]
@@ -66,27 +67,51 @@ def search(
     progress: Progress,
     known: Sequence[Trial] = (),
     on_trial: Callable[[Trial], None] = lambda _trial: None,
+    is_stored: Callable[[Config, int], bool] = lambda _config, _prompt: True,
 ) -> SearchResult:
     """Run configs until the answer is settled or the budget is spent.
 
     ``trial_s`` is what one trial is expected to take; a trial that does not fit in ``time_left_s()`` is not begun.
     ``journal`` is the file that keeps the study, None where nothing can be kept. ``proposers`` are the drafts and
-    methods that were asked about, also those that have failed since. A study of the same name goes on where it stopped.
+    methods that were asked about, also those that have failed since. A study of the same name goes on where it stopped;
+    a run of it for which ``is_stored`` is false is lost, and measured again only where there is time.
     ``known`` are real runs from before the search, which count as evidence. ``on_trial`` sees every trial as it ends,
     so that an interrupt loses none. A draft or method whose engine fails is dropped and named in ``failed``.
     """
     space = _space(proposers, k_max)
+    trials: list[Trial] = []
+    failed: dict[str, EngineError] = {}
+
+    def add(trial: Trial) -> None:
+        trials.append(trial)
+        on_trial(trial)
+
+    def drop(config: Config, error: EngineError) -> None:
+        failed[config.proposer] = error
+        predictor.forget(config.proposer)
+        left_out = "A draft" if config.draft else config.method
+        progress.note(f"{left_out} is left out after its engine failed: {error.what}")
+
     try:
         study = _open_study(journal, study_name)
         _add_baseline(study, space, prompts)
+        earlier = _finished(study)
     except OSError as error:
-        progress.note(f"The journal of the search cannot be written: {error}. The search goes on without it.")
+        progress.note(NO_JOURNAL.format(error))
+        journal, earlier = None, []
         study = _without_journal(study_name, space, prompts, ())
     progress.stage("run the best pairings", 0)
-    trials = _resume(study, predictor, run_prompt, prompts, time_left_s)
-    for trial in trials:
-        on_trial(trial)
-    failed: dict[str, EngineError] = {}
+    for done, indices, pruned in earlier:
+        of_interest = [index for index in indices if index < prompts]
+        lost = not all(is_stored(done, index) for index in of_interest)
+        if done not in predictor.analytics or (lost and time_left_s() < trial_s):
+            continue
+        try:
+            add(Trial.of(done, [run_prompt(done, index) for index in of_interest], pruned=pruned))
+        except TargetFailure:
+            raise
+        except EngineError as error:
+            drop(done, error)
     while True:
         if not predictor.analytics:
             return SearchResult(tuple(trials), STOPPED_EMPTY, failed)
@@ -102,19 +127,18 @@ def search(
             return SearchResult(tuple(trials), STOPPED_BUDGET, failed)
         try:
             study.enqueue_trial(_parameters(config))
-            trials.append(_run_trial(study, space, run_prompt, prompts))
-            on_trial(trials[-1])
+            add(_run_trial(study, space, run_prompt, prompts))
             progress.step(f"k={config.k} p_min={config.p_min:g}" if config.draft else f"{config.method} k={config.k}")
         except TargetFailure:
             raise
         except OSError as error:
-            progress.note(f"The journal of the search cannot be written: {error}. The search goes on without it.")
+            if journal is None:
+                raise
+            progress.note(NO_JOURNAL.format(error))
+            journal = None
             study = _without_journal(study_name, space, prompts, trials)
         except EngineError as error:
-            failed[config.proposer] = error
-            predictor.forget(config.proposer)
-            left_out = "A draft" if config.draft else config.method
-            progress.note(f"{left_out} is left out after its engine failed: {error.what}")
+            drop(config, error)
 
 
 def next_config(belief: Belief) -> tuple[Config | None, str]:
@@ -257,29 +281,20 @@ def _add_baseline(study: optuna.Study, space: dict[str, Any], prompts: int) -> N
     )
 
 
-def _resume(
-    study: optuna.Study,
-    predictor: Predictor,
-    run_prompt: RunPrompt,
-    prompts: int,
-    time_left_s: Callable[[], float],
-) -> list[Trial]:
-    """The finished trials of an earlier session; their runs come back from the store through ``run_prompt``. Where they
-    are lost they are measured again while there is time."""
+def _finished(study: optuna.Study) -> list[tuple[Config, tuple[int, ...], bool]]:
+    """The finished trials of an earlier session: (config, its prompts, whether it was pruned). What was running then is
+    given up."""
     import optuna
 
-    finished: list[Trial] = []
+    finished = []
     for old in study.get_trials(deepcopy=False):
         if old.state in (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING):
             study.tell(old.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
         done = old.state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-        if not done or old.params["proposer"] == TARGET_ALONE or _config(old.params) not in predictor.analytics:
+        if not done or old.params["proposer"] == TARGET_ALONE:
             continue
-        if time_left_s() <= 0 and finished:
-            break
-        config = _config(old.params)
-        pairs = [run_prompt(config, index) for index in sorted(old.intermediate_values) if index < prompts]
-        finished.append(Trial.of(config, pairs, pruned=old.state == optuna.trial.TrialState.PRUNED))
+        pruned = old.state == optuna.trial.TrialState.PRUNED
+        finished.append((_config(old.params), tuple(sorted(old.intermediate_values)), pruned))
     return finished
 
 

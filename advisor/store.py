@@ -171,7 +171,8 @@ class Store:
     def put(self, kind: str, key: Mapping[str, object], record: object, *, wall_s: float) -> None:
         """Keeps ``record``, in place of one with the same key. ``wall_s``: seconds that measuring it took."""
         row = (kind, _hash(key), canonical_key(key), to_json(record).decode(), wall_s, _now())
-        self._write_or_keep("INSERT OR REPLACE INTO measurement VALUES (?, ?, ?, ?, ?, ?)", row)
+        if self._write_or_keep("INSERT OR REPLACE INTO measurement VALUES (?, ?, ?, ?, ?, ?)", row) and self._overflow:
+            self._overflow.forget(kind, key)
         self._own.add((kind, _hash(key)))
 
     def forget(self, kind: str, key: Mapping[str, object]) -> None:
@@ -191,7 +192,8 @@ class Store:
 
     def remember(self, name: str, value: str) -> None:
         """Keeps a small text under a name, in place of an earlier one."""
-        self._write_or_keep("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (name, value))
+        if self._write_or_keep("INSERT OR REPLACE INTO remembered VALUES (?, ?)", (name, value)) and self._overflow:
+            self._overflow._write("DELETE FROM remembered WHERE name = ?", (name,))
 
     def recall(self, name: str) -> str | None:
         kept = self._overflow.recall(name) if self._overflow else None
@@ -209,9 +211,11 @@ class Store:
         with self._mutex, _explained(self.path, "read"):
             return self._connection.execute(query, values).fetchall()
 
-    def _write_or_keep(self, statement: str, values: tuple[object, ...]) -> None:
+    def _write_or_keep(self, statement: str, values: tuple[object, ...]) -> bool:
+        """Whether it is in the file; else it is in memory."""
         try:
             self._write(statement, values)
+            return True
         except StoreError as error:
             if self._on_full is None:
                 raise
@@ -219,6 +223,7 @@ class Store:
                 self._overflow = Store.in_memory()
                 self._on_full(error)
             self._overflow._write(statement, values)
+            return False
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         with self._mutex, _explained(self.path, "written"), _transaction(self._connection):

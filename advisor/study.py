@@ -24,7 +24,7 @@ from advisor.engines.base import LONGEST_CHAIN, Engine, LoadOptions, Role, Runne
 from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, TargetFailure
 from advisor.host import with_decode_bandwidth
 from advisor.ngram import METHODS
-from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, thread_counts, with_one_target_placement
+from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, room_for_two, thread_counts, with_one_target_placement
 from advisor.predict.predictor import Predictor
 from advisor.predict.steady import steadied
 from advisor.progress import Progress
@@ -79,6 +79,7 @@ class Study:
         self._started = time.monotonic()
         self._thread_counts = thread_counts(self._host, self._settings)
         self._threads = self._thread_counts[0]
+        self._has_room = room_for_two(self._candidates)
         self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
         self._engine = self._remedies.first(start_engine)
         self._runner: Runner = self._engine if start_runner is None else self._remedies.first(start_runner)
@@ -109,7 +110,7 @@ class Study:
             self._store.put("plan", key, plan, wall_s=time.perf_counter() - started)
         self._plan, self._threads = plan, plan.threads
         self._open_target(plan.threads)
-        self._name = f"{self._question_name}-{plan.prompts}x{plan.max_tokens}"
+        self._name = f"{self._question_name}-{plan.prompts}x{plan.max_tokens}-{plan.threads}"
         self._spent_before_s = float(self._store.recall(f"spent/{self._name}") or 0)
 
     def write_transcripts(self) -> None:
@@ -141,10 +142,12 @@ class Study:
             progress=self._progress,
         )
         self._reject(failures)
-        if not self._is_served and self._remedies.needed(self._engine) and not self._engine.repack_off:
-            self._engine.shutdown()  # found by a replay: all timings run with it
-            self._runner = self._engine = self._new_engine()
-            self._open_target(self._threads)
+        if self._remedies.needed(self._engine) and not self._engine.repack_off:  # found by a replay
+            self._engine.shutdown()
+            is_runner, self._engine = not self._is_served, self._new_engine()
+            if is_runner:
+                self._runner = self._engine
+                self._open_target(self._threads)
 
     def measure_curves(self) -> None:
         """Cost: t(b) of the target alone and d(b) of each draft beside it, in two visits spread over time.
@@ -189,10 +192,10 @@ class Study:
         measure, prompts = self._measurer(), range(min(self._plan.trial_prompts, len(self._transcripts)))
         failures: dict[str, AdvisorError] = {}
         for draft in promising:
-            if self._calibration and self._time_left_s() < self._settings.budget_s * (1 - CALIBRATION_END):
-                break
             try:
                 for config in (Config(draft, k) for k in lengths):
+                    if self._calibration and self._time_left_s() < self._settings.budget_s * (1 - CALIBRATION_END):
+                        break
                     self._calibration.append(Trial.of(config, [measure(config, prompt) for prompt in prompts]))
                     self._progress.step(f"k={config.k}")
             except TargetFailure:
@@ -213,19 +216,21 @@ class Study:
         """Short real runs of the best few, each beside its own baseline."""
         assert self._predictor is not None
         prompts = min(self._plan.trial_prompts, len(self._transcripts))
+        measurer = self._measurer()
         result = search(
             self._predictor,
-            self._measurer(),
+            measurer,
             journal=data_dir() / "studies.journal" if self._store.on_disk else None,
             study_name=self._name,
             proposers=[*self._asked_drafts, *METHODS],
             k_max=self._settings.k_max,
             prompts=prompts,
-            trial_s=2 * prompts * self._plan.max_tokens * self._plan.token_s,
+            trial_s=self._trial_s(prompts),
             time_left_s=self._time_left_s,
             progress=self._progress,
             known=self._calibration,
             on_trial=self._trials.append,
+            is_stored=measurer.is_stored,
         )
         self._stop_reason = result.stop_reason
         self._reject(result.failed)
@@ -270,7 +275,7 @@ class Study:
                 from_store=not measured_now,
                 repack_off=self._runner.repack_off,
                 notes=conclusion.notes(
-                    found.best, trials, self._engine.build, self._runner.build if self._is_served else None
+                    found.best, trials, self._engine.build, self._runner.build if self._calibration else None
                 ),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -304,8 +309,14 @@ class Study:
         )
 
     def _take_costs(self, costs: calibration.Costs) -> None:
-        self._target_visits = [costs.target]
-        self._draft_visits = {draft: [curve] for draft, curve in costs.drafts.items()}
+        """As of a server, whether or not its runs have a say in them yet."""
+        self._target_visits = [replace(costs.target, fitted=True)]
+        self._draft_visits = {draft: [replace(curve, fitted=True)] for draft, curve in costs.drafts.items()}
+
+    def _trial_s(self, prompts: int) -> float:
+        """What a trial is expected to take. A server starts for it; twice a prompt where there is no room for two."""
+        starts = 0 if not self._is_served else 1 if self._has_room else 2 * prompts
+        return 2 * prompts * self._plan.max_tokens * self._plan.token_s + starts * self._plan.load_s
 
     def _measurer(self) -> RunMeasurer:
         return RunMeasurer(
@@ -319,6 +330,7 @@ class Study:
             context=self._settings.context,
             threads=self._threads,
             max_tokens=self._plan.max_tokens,
+            forgets=self._is_served and not self._has_room,
         )
 
     def _drift(self) -> float:
@@ -379,16 +391,8 @@ class Study:
 
     def _open_target(self, threads: int, engine: Runner | None = None) -> None:
         layers = self._candidates[0].placement.target_gpu_layers
-        uses = [use for candidate in self._candidates for use in candidate.memory]
-        options = LoadOptions(
-            self._settings.context,
-            threads,
-            layers,
-            outputs=self._settings.k_max + 1,
-            room_for_two=all(
-                use.needed_bytes + use.target.total_bytes + use.margin_bytes <= use.available_bytes for use in uses
-            ),
-        )
+        outputs = self._settings.k_max + 1
+        options = LoadOptions(self._settings.context, threads, layers, outputs=outputs, room_for_two=self._has_room)
         (engine or self._runner).open("target", self._target, options)
 
     def _new_engine(self) -> Engine:
@@ -406,7 +410,8 @@ class Study:
         for method in METHODS:
             if method in failures:
                 self._rejected.append(Rejected(method, "", "engine", failures[method].what))
-        if failures and not self._candidates:
+        others = self._predictor.analytics if self._predictor is not None else {}
+        if failures and not self._candidates and not others:
             names = "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in self._rejected)
             raise EngineError(
                 "The engine failed with every draft, so there is no answer.",

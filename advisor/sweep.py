@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,9 +18,9 @@ from advisor import conclusion
 from advisor.acceptance.transcripts import spread
 from advisor.cost.calibration import token_s
 from advisor.engines.base import LoadOptions, Runner
-from advisor.errors import EngineError
+from advisor.errors import EngineError, TargetFailure, WorkloadError
 from advisor.host import with_decode_bandwidth
-from advisor.plan import Question, fitting, thread_counts, with_one_target_placement
+from advisor.plan import Question, fitting, room_for_two, thread_counts, with_one_target_placement
 from advisor.predict.analytic import student_factor
 from advisor.predict.predictor import Z_80
 from advisor.predict.steady import steadied
@@ -35,6 +35,7 @@ from advisor.types import (
     CostCurve,
     Estimate,
     MeasurementNotes,
+    Prompt,
     Recommendation,
     Rejected,
     Run,
@@ -44,6 +45,7 @@ from advisor.types import (
 
 LEAST_SD = 0.02  # of log(speedup) over a whole cell: two runs of one config never agree better
 SOLE_PROMPT_SD = 0.25  # one prompt says nothing about others
+FIRST_TOKENS = 2
 DONE, INTERRUPTED = "every cell was run", "interrupted"
 
 
@@ -91,12 +93,16 @@ class Sweep:
         measure, prompts = self._measurer(), range(len(self._texts))
         cells = sum(1 for one in self._candidates for _ in self._grid.configs(one.draft.content_hash))
         self._progress.stage("run every cell", cells)
+        self._is_new = False
         for candidate in list(self._candidates):
             label = candidate.draft.label
             try:
                 for config in self._grid.configs(candidate.draft.content_hash):
+                    self._is_new |= not all(measure.is_stored(config, prompt) for prompt in prompts)
                     self._trials.append(Trial.of(config, [measure(config, prompt) for prompt in prompts]))
                     self._progress.step(f"{label} k={config.k} p_min={config.p_min:g}")
+            except TargetFailure:
+                raise
             except EngineError as error:
                 self._leave_out(candidate, error)
         if not self._trials:
@@ -118,7 +124,7 @@ class Sweep:
             ),
             build=self._runner.build,
             target=self._question.target,
-            settings=self._settings,
+            settings=replace(self._settings, threads=self._threads),
             workload=self._question.workload.name,
             categories=tuple(dict.fromkeys(categories)),
             baseline=baseline,
@@ -140,8 +146,9 @@ class Sweep:
                 anchor_drift=conclusion.drift_over(self._trials),
                 stop_reason=stop_reason,
                 elapsed_s=time.monotonic() - self._started,
-                from_store=not self._runner.used,
+                from_store=not self._is_new,
                 repack_off=self._runner.repack_off,
+                notes=conclusion.notes(None, self._trials, self._runner.build, None),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -150,13 +157,29 @@ class Sweep:
         self._progress.stage("load the target", 0)
         layers = self._candidates[0].placement.target_gpu_layers
         outputs = max(self._grid.ks) + 1
-        options = LoadOptions(self._settings.context, self._threads, layers, outputs=outputs)
-        self._runner.open("target", self._question.target, options)
-        prompts = spread(self._question.workload.prompts)[: self._grid.prompts]
-        self._texts = tuple(
-            Transcript(prompt.category, fitting(self._runner, prompt, number, self._settings.context), (), ended=False)
-            for number, prompt in enumerate(prompts, start=1)
+        options = LoadOptions(
+            self._settings.context,
+            self._threads,
+            layers,
+            outputs=outputs,
+            room_for_two=room_for_two(self._candidates),
         )
+        self._runner.open("target", self._question.target, options)
+        prompts = enumerate(spread(self._question.workload.prompts)[: self._grid.prompts], start=1)
+        texts = (self._text(prompt, number) for number, prompt in prompts)
+        self._texts = tuple(text for text in texts if len(text.answer_tokens) > 1)
+        if not self._texts:
+            raise WorkloadError(
+                "The target answered every prompt with nothing.",
+                why="There is nothing to speed up.",
+                fix="Check its chat template, or give other prompts with --workload.",
+            )
+
+    def _text(self, prompt: Prompt, number: int) -> Transcript:
+        """A prompt with the first tokens of its answer: the target is warm, and a prompt without answer shows."""
+        tokens = fitting(self._runner, prompt, number, self._settings.context)
+        answer_tokens = self._runner.answer(tokens, self._settings.sampling, FIRST_TOKENS).answer_tokens
+        return Transcript(prompt.category, tokens, answer_tokens, ended=False)
 
     def _measurer(self) -> RunMeasurer:
         return RunMeasurer(

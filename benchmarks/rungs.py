@@ -75,10 +75,7 @@ class Truth:
     @functools.cached_property
     def speedups(self) -> dict[Config, float]:
         """Over baselines steadied as the advisor steadies them: a neighbour of the machine is no error."""
-        analytics = self.predictor().analytics
-        by_prompt = {config: analytics[config].by_prompt for config in self.pairs}
-        trials = steadied([self.trial(config) for config in self.pairs], by_prompt)
-        return {one.config: speedup_of(one.pairs) for one in trials}
+        return {one.config: speedup_of(one.pairs) for one in steadied([self.trial(config) for config in self.pairs])}
 
     def predictor(self) -> Predictor:
         k_max = max(config.k for config in self.pairs)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from advisor.acceptance.walk import walk
 from advisor.errors import OptionError
-from advisor.explain import explain
+from advisor.explain import explain, narrowed
 from advisor.explain.answers import coloured_answers
 from advisor.explain.break_even import independent_break_even
 from advisor.explain.ground import Ground
@@ -36,6 +36,7 @@ from tests.explained import (
     simulated,
     sweep,
     true_speedup,
+    without_a_draft,
 )
 
 
@@ -88,6 +89,15 @@ def test_where_agreement_is_independent_the_measured_break_even_is_the_fully_pri
     assert even.measured == pytest.approx(even.reevaluation_priced, abs=0.02)
     expected_rate = sum(even.measured**j for j in range(1, 5)) / 4
     assert even.acceptance_rate == pytest.approx(expected_rate, abs=0.02)
+
+
+def test_one_category_keeps_the_methods_without_a_draft():
+    rec = without_a_draft()
+    category = next(iter(rec.best.speedup_by_category))
+    found = narrowed(rec, category)
+    assert {one.config.method for one in found.estimates} >= {"ngram-mod", "ngram-simple"}
+    best = next(one for one in found.estimates if one.config == rec.best.config)
+    assert best.speedup == pytest.approx(rec.best.speedup_by_category[category])
 
 
 @pytest.mark.parametrize("make", [simulated, lambda: corrected(1.1), lambda: corrected(0.9), lambda: pair(0.65)])

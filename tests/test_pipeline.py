@@ -285,6 +285,46 @@ def sweep(world: World = WORLD, make: Callable[[World], SimulatedEngine] = Simul
     return pipeline.sweep(request, cells, Silent(), lambda extra_buffers, on_remedy: make(world))
 
 
+def test_runs_of_an_ngram_method_are_kept_with_the_prompts_before_them(models):
+    """Another order is another history: what was measured after other prompts does not answer."""
+    engine, store = SimulatedEngine(REPEATING), Store.in_memory()
+    prompts = [engine.tokenize(prompt.messages) for prompt in WORKLOAD.prompts[:3]]
+    texts = [Transcript("code", prompt, (1, 2), ended=False) for prompt in prompts]
+    config = Config("", 8, method="ngram-mod", ngram_size=4)
+
+    def stored(order: list[Transcript], index: int) -> bool:
+        limits = {"context": 4096, "threads": 2, "max_tokens": 100}
+        sampling = Settings().sampling
+        measurer = RunMeasurer(engine, store, TARGET, [make_candidate(SMALL)], order, sampling, host="h", **limits)
+        known = measurer.is_stored(config, index)
+        measurer(config, index)
+        return known
+
+    assert [stored(texts, i) for i in range(3)] == [False] * 3
+    assert [stored(texts, i) for i in range(3)] == [True] * 3
+    assert [stored(texts[::-1], i) for i in range(3)] == [False] * 3
+
+
+def test_where_a_baseline_ends_the_server_an_ngram_method_is_asked_everything_again(models):
+    asked: list[int] = []
+
+    class Recording(SimulatedEngine):
+        def speculate(self, prompt, config, *rest):
+            asked.append(prompts.index(tuple(prompt)))
+            return super().speculate(prompt, config, *rest)
+
+    engine = Recording(REPEATING)
+    prompts = [engine.tokenize(prompt.messages) for prompt in WORKLOAD.prompts[:3]]
+    texts = [Transcript("code", prompt, (1, 2), ended=False) for prompt in prompts]
+    limits = {"context": 4096, "threads": 2, "max_tokens": 100, "forgets": True}
+    measurer = RunMeasurer(
+        engine, Store.in_memory(), TARGET, [make_candidate(SMALL)], texts, Settings().sampling, host="h", **limits
+    )
+    for index in range(3):
+        measurer(Config("", 8, method="ngram-mod", ngram_size=4), index)
+    assert asked in ([0, 0, 1, 0, 1, 2], [0, 1, 0, 1, 2])  # the second run comes before its baseline
+
+
 def test_a_sweep_measures_every_cell_and_recommends_the_best(models):
     found = sweep(ks=(2, 4, 8), p_mins=(0.0, 0.6))
     assert len(found.estimates) == len(found.trials) == 2 * 3 * 2  # the largest draft does not fit
@@ -329,6 +369,47 @@ def test_a_draft_that_fails_in_a_sweep_is_left_out(models):
     found = sweep(crashing)
     assert [one.draft for one in found.rejected if one.reason == "engine"] == [SMALL.name]
     assert {trial.config.draft for trial in found.trials} == {MIDDLE.content_hash}
+
+
+def test_a_target_that_fails_in_a_sweep_is_no_drafts_fault(models):
+    class Fails(SimulatedEngine):
+        def answer(self, *arguments):
+            if self.runs:
+                raise EngineCrash("The engine process died (SIGKILL).", signal_name="SIGKILL")
+            return super().answer(*arguments)
+
+    with pytest.raises(TargetFailure):
+        sweep(make=Fails)
+
+
+def test_prompts_that_the_target_answers_with_nothing_are_left_out_of_a_sweep(models):
+    class Laconic(SimulatedEngine):
+        def _answer_tokens(self, prompt, sampling, max_tokens):
+            whole = super()._answer_tokens(prompt, sampling, max_tokens)
+            return whole[:1] if sum(prompt) % 2 else whole
+
+    found = sweep(make=Laconic)
+    assert 0 < found.measurement.prompts < 12
+    assert len(found.trials) == 4
+
+
+@pytest.mark.parametrize(("free_gib", "room"), [(200, True), (24, False)])
+def test_a_server_holds_the_target_twice_only_where_that_fits(models, monkeypatch, free_gib, room):
+    host = make_host(ram_total_bytes=free_gib * GIB, ram_available_bytes=free_gib * GIB)
+    monkeypatch.setattr(pipeline, "probe", lambda *, store_dir, fresh=False: host)
+    opened: list[bool] = []
+
+    class Opening(SimulatedEngine):
+        def open(self, role, model, options):
+            if role == "target":
+                opened.append(options.room_for_two)
+            super().open(role, model, options)
+
+    sweep(make=Opening)
+    assert set(opened) == {room}
+    opened.clear()
+    ask(drafts=(SMALL,), start_runner=lambda extra_buffers, on_remedy: Opening(SERVER))
+    assert set(opened) == {room}
 
 
 def test_a_sweep_is_written_as_draftbench_writes_it(models):

@@ -47,7 +47,7 @@ def test_a_method_without_a_draft_wins_within_the_interval_of_the_best_draft():
     draft, method = make_estimate(SMALL, 1.5, speedup_low=1.35, speedup_high=1.65), free(1.4, speedup_low=1.3)
     found = answer([draft, method], CANDIDATES)
     assert (found.best, found.runner_up) == (method, draft)
-    assert found.sentence.startswith("Speculate with ngram-mod, n = 12, k = 8, n_min = 6: 1.40x")
+    assert found.sentence.startswith("Speculate with ngram-mod, n = 12, n_min = 6, k = 8: 1.40x")
 
 
 @pytest.mark.parametrize(("speedup", "low"), [(1.3, 1.2), (1.4, 0.98)])

@@ -45,7 +45,7 @@ class Runner:
         return Run(120, 11.9, 0), Run(120, 11.9 / speedup, 0)
 
 
-def run(p: Predictor, runner, tmp_path: Path, left_s=lambda: 1e9, drafts=("a", "b")):
+def run(p: Predictor, runner, tmp_path: Path, left_s=lambda: 1e9, drafts=("a", "b"), **more):
     return search(
         p,
         runner,
@@ -57,6 +57,7 @@ def run(p: Predictor, runner, tmp_path: Path, left_s=lambda: 1e9, drafts=("a", "
         trial_s=10,
         time_left_s=left_s,
         progress=Silent(),
+        **more,
     )
 
 
@@ -158,13 +159,30 @@ def test_a_journal_that_can_no_longer_be_written_costs_nothing_but_itself(tmp_pa
     assert search_in(tmp_path) == good
 
 
-def test_lost_runs_of_an_earlier_search_are_not_measured_again_without_time(tmp_path):
+def test_stored_runs_of_an_earlier_search_cost_nothing_and_lost_ones_wait_for_time(tmp_path):
     p = predictor({"a": 0.009, "b": 0.010})
     first = run(p, Runner(p, {"a": 0.90, "b": 1.0}), tmp_path)
-    again = Runner(p, {"a": 0.90, "b": 1.0})
-    second = run(p, again, tmp_path, left_s=lambda: 0.0)
-    assert second.trials == first.trials[:1]
-    assert len(again.asked) == len(first.trials[0].runs)
+    assert len(first.trials) > 1
+    stored = Runner(p, {"a": 0.90, "b": 1.0})
+    assert run(p, stored, tmp_path, left_s=lambda: -5.0).trials == first.trials
+    lost = Runner(p, {"a": 0.90, "b": 1.0})
+    found = run(p, lost, tmp_path, left_s=lambda: -5.0, is_stored=lambda config, prompt: False)
+    assert (found.trials, found.stop_reason, lost.asked) == ((), STOPPED_BUDGET, [])
+
+
+def test_a_draft_that_crashes_on_runs_of_an_earlier_search_is_dropped_too(tmp_path):
+    p = predictor({"a": 0.009, "b": 0.010})
+    run(p, Runner(p, {"a": 0.90, "b": 1.0}), tmp_path)
+    healthy = Runner(p, {"a": 0.90, "b": 1.0})
+
+    def runner(config: Config, prompt: int) -> tuple[Run, Run]:
+        if config.draft == "a":
+            raise EngineCrash("died", signal_name="SIGSEGV")
+        return healthy(config, prompt)
+
+    found = run(p, runner, tmp_path)
+    assert set(found.failed) == {"a"}
+    assert {trial.config.draft for trial in found.trials} == {"b"}
 
 
 def test_an_interrupt_leaves_the_finished_trials_and_the_study_usable(tmp_path):

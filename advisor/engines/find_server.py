@@ -17,7 +17,7 @@ from pathlib import Path
 
 from advisor.dialect import Dialect, read_dialect
 from advisor.engines.guard import OWN_GROUP, kill_tree
-from advisor.engines.process import child_environment, describe_exit, tail
+from advisor.engines.process import describe_exit, server_environment, tail
 from advisor.errors import AdvisorError, EngineTimeout, FileProblem, OptionError
 from advisor.types import Build, Device
 
@@ -138,7 +138,7 @@ def _said(program: Program, flag: str, within_s: float) -> str:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=child_environment(),
+                env=server_environment(),
                 **OWN_GROUP,
             )
         except OSError as error:
@@ -164,15 +164,17 @@ _CHECK = "Check that the program is llama.cpp's llama-server, built for this mac
 
 def _digest(program: Program) -> str:
     """Names, sizes and times of the binary and of the libraries beside it: a rebuilt one is another build."""
-    if program.packaged:
-        spec = importlib.util.find_spec(PACKAGE)
-        folder = Path(spec.origin).parent if spec and spec.origin else Path()
-        files = sorted(folder.glob(f"{PACKAGE}*"))
-    else:
-        binary = Path(program.argv[-1])
-        files = [binary, *sorted(file for file in binary.parent.iterdir() if LIBRARIES.fullmatch(file.name))]
     try:
-        facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _files(program)]
     except OSError as error:
         raise AdvisorError(f"{program.name} cannot be read.", why=str(error)) from None
     return hashlib.sha256(repr((program.argv, facts)).encode()).hexdigest()[:10]
+
+
+def _files(program: Program) -> list[Path]:
+    if program.packaged:
+        spec = importlib.util.find_spec(PACKAGE)
+        folder = Path(spec.origin).parent if spec and spec.origin else Path()
+        return sorted(folder.glob(f"{PACKAGE}*"))
+    binary = Path(program.argv[-1])
+    return [binary, *sorted(file for file in binary.parent.iterdir() if LIBRARIES.fullmatch(file.name))]

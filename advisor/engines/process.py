@@ -23,6 +23,8 @@ LOG_TAIL_LINES = 12
 # Deaths by the code's own fault. A kill from outside (out of memory) says nothing about kernels. Windows reports an
 # access violation and an illegal instruction as exit codes.
 CODE_CRASHES = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGABRT", "SIGFPE", "exit code 3221225477", "exit code 3221225501"}
+# llama-server reads its options from these too: what the user has set for a server of their own must not reach ours.
+FOREIGN_SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")
 LOAD_BYTES_PER_S = 20e6  # a slow disk: the time limit of a load grows with the file
 WORKER_MODULE = "advisor.engines.worker"
 
@@ -140,6 +142,11 @@ def child_environment() -> dict[str, str]:
     inherited = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     package_root = str(Path(__file__).resolve().parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([package_root, *inherited])}
+
+
+def server_environment() -> dict[str, str]:
+    """As ``child_environment``, without the settings that a user has made for a llama-server of their own."""
+    return {name: value for name, value in child_environment().items() if not name.startswith(FOREIGN_SETTINGS)}
 
 
 def tail(log: IO[bytes]) -> str:

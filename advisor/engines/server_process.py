@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from advisor.engines.guard import OWN_GROUP, kill_tree
-from advisor.engines.process import child_environment, describe_exit, tail
+from advisor.engines.process import describe_exit, server_environment, tail
 from advisor.errors import EngineCrash, EngineError, EngineRefusal, EngineTimeout
 
 LOOPBACK = "127.0.0.1"
@@ -34,8 +34,6 @@ LONGEST_ANSWER_BYTES = 64 << 20
 LONGEST_LOG_BYTES = 4 << 20
 POLL_S = 0.05
 STARTS = 3  # a port that was free can be taken before the server has it
-# llama-server reads its options from these too: what the user has set for a server of their own must not reach ours.
-FOREIGN_SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,6 @@ class Server:
         self._stopped = False
         self._folder = tempfile.TemporaryDirectory(prefix="advisor-server-", ignore_cleanup_errors=True)
         path = Path(self._folder.name) / "log"
-        environment = {key: value for key, value in child_environment().items() if not key.startswith(FOREIGN_SETTINGS)}
         with path.open("wb") as log:
             # a handle of its own, because the server writes where the other one stands
             self._log = path.open("rb")
@@ -75,7 +72,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=environment,
+                env=server_environment(),
                 **OWN_GROUP,
             )
         self._folder.cleanup()  # where open files can be removed nothing is left behind, whatever happens
@@ -95,7 +92,14 @@ class Server:
         for attempt in range(STARTS):
             port, name = _free_port(), f"advisor-{secrets.token_hex(8)}"
             command = [*program, *flags, "--host", LOOPBACK, "--port", str(port), "--alias", name]
-            server = Server(command, port, name, deadlines)
+            try:
+                server = Server(command, port, name, deadlines)
+            except OSError as error:
+                raise EngineRefusal(
+                    "llama-server could not be started.",
+                    why=f"The system gave no process or no temporary file for it: {error}.",
+                    fix="Free some memory, disk or processes.",
+                ) from error
             try:
                 server._wait_until_healthy(until)
             except EngineCrash as crash:

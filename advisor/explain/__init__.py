@@ -46,7 +46,7 @@ def explain(rec: Recommendation, category: str | None = None) -> Explanation:
         why_formulas_differ=why_formulas_differ(ground, subject),
         answered=_answered(rec),
         k_max=rec.settings.k_max,
-        pick=rec.best,
+        pick=rec.best or next(iter(rec.estimates), None),
         methods=_methods(rec),
         is_upper_bound=whole.baseline.evidence == "prior" and whole.target.attention.recurrent_state_bytes > 0,
         caveats=caveats(whole, drafts, category),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from advisor.errors import OptionError
 from advisor.explain.ground import Ground, correction
+from advisor.ngram import METHODS
 from advisor.predict.predictor import Predictor
 from advisor.recommend import answer
 from advisor.types import Estimate, Recommendation
@@ -41,6 +42,7 @@ def narrowed(rec: Recommendation, category: str) -> Recommendation:
             for estimate in predictor.estimates([], rec.baseline.tokens_per_second)
             if estimate.config in factors
         ]
+        estimates += [one for one in _scaled(rec, category) if one.config.method in METHODS]
     found = answer(estimates, rec.candidates)
     texts = tuple(text for text in rec.answers if text.category == category)
     return replace(

@@ -221,11 +221,11 @@ class ColouredAnswer:
 
 @dataclass(frozen=True)
 class Explanation:
-    """``subject`` is the pick, or with the verdict no the pairing that came nearest; None where nothing could run.
-    Where the pick is one of ``methods``, the best setting of each method without a draft, it is the best of the drafts.
-    ``drafts`` are in the order of the ranking, the subject first. ``answered`` counts the answers it rests on,
-    ``k_max`` is the longest draft considered, ``caveats`` are sentences on what a reader should know before trusting
-    the numbers. ``is_upper_bound``: something that only slows down was left out."""
+    """``pick`` is the estimate of the pick, or with the verdict no of what came nearest; ``subject`` is its draft, None
+    where nothing could run. Where it is one of ``methods``, the best setting of each method without a draft, the
+    subject is the best of the drafts. ``drafts`` are in the order of the ranking, the subject first. ``answered``
+    counts the answers it rests on, ``k_max`` is the longest draft considered, ``caveats`` are sentences on what a
+    reader should know before trusting the numbers. ``is_upper_bound``: something that only slows down was left out."""
 
     verdict: Verdict
     sentence: str

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from advisor.explain.labels import suffixes
 from advisor.types import Model, Recommendation, Run, Trial
 
 
@@ -23,6 +24,8 @@ def _document(rec: Recommendation, k: int, trials: Sequence[Trial]) -> dict[str,
     settings, device = rec.settings, next((one for one in rec.host.devices if one.kind != "cpu"), None)
     baselines = [run for trial in rec.trials for run in trial.baselines]
     target = _name(rec.target)
+    drafts = [(rec.draft_of(trial.config), trial) for trial in trials]
+    suffix = suffixes([draft for draft, _ in drafts])
     return {
         "timestamp": rec.created_at,
         "name": rec.target.name,
@@ -40,7 +43,7 @@ def _document(rec: Recommendation, k: int, trials: Sequence[Trial]) -> dict[str,
         },
         "results": [
             _row(target, None, baselines),
-            *(_row(target, _name(rec.draft_of(trial.config)), trial.runs) for trial in trials),
+            *(_row(target, _name(draft) + suffix[draft.content_hash], trial.runs) for draft, trial in drafts),
         ],
     }
 

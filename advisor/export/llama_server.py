@@ -53,6 +53,7 @@ REASONS = {
     },
     "-c": "the context that was asked for",
     "-np": "one slot, as it was measured: the automatic choice is four",
+    "--metrics": "counters for advisor watch",
     "-ngl": "layers of the target on the GPU",
     "-ngld": "layers of the draft on the GPU",
     "-dev": "the GPU whose memory was counted: by itself it would take all of them",
@@ -92,6 +93,7 @@ def flags(rec: Recommendation, config: Config | None, dialect: Dialect, *, serve
     argv += ["-c", str(rec.settings.context)]
     if serves:
         argv += ["-np", "1"]  # the automatic choice is 4 slots, which is not what was measured
+        argv += ["--metrics"] if dialect.metrics else []
     argv += _offload(rec, placement_of(rec, config), dialect, with_draft=config is not None and config.draft != "")
     if rec.settings.threads:
         argv += ["-t", str(rec.settings.threads)]

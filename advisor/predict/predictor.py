@@ -92,8 +92,7 @@ class Predictor:
     def believe(self, trials: Iterable[Trial]) -> Belief:
         """The belief after these real runs. Raises ValueError when no config is left."""
         known = [trial for trial in trials if trial.config in self.analytics and trial.runs]
-        by_prompt = {config: analytic.by_prompt for config, analytic in self.analytics.items()}
-        measured = {trial.config: trial for trial in steadied(known, by_prompt)}
+        measured = {trial.config: trial for trial in steadied(known)}
         analytics = tuple(self.analytics.values())
         proposers = sorted({config.proposer for config in self.analytics})
         where = {config: features(analytic, proposers) for config, analytic in self.analytics.items()}

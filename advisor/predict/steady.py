@@ -8,39 +8,53 @@ by the part of its deviation that the runs beside it did not share (docs/decisio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
-from advisor.types import Config, Run, Trial
+from advisor.types import Run, Trial
+
+Floats = npt.NDArray[np.float64]
 
 PRIOR_RUNS, PRIOR_LOG_SD = 10, 0.05  # until baselines varied more than this, runs are taken to vary with them
+SWEEPS = 20  # of taking out the means of trials and of prompts in turn: enough where some trials were cut short
 
 
-def steadied(trials: Sequence[Trial], expected: Mapping[Config, Sequence[float]] | None = None) -> list[Trial]:
-    """The trials with steadied baselines. ``expected``: speedups by prompt: an easy prompt is no good moment."""
+def steadied(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials with steadied baselines."""
     baselines = [run for trial in trials for run in trial.baselines]
     if not baselines:
         return list(trials)
     typical_s = float(np.exp(np.median([np.log(run.token_s) for run in baselines])))
-    shared = shared_part(trials, expected or {})
+    shared = shared_part(trials)
     return [
         replace(trial, baselines=tuple(_moved(run, typical_s, shared) for run in trial.baselines)) for trial in trials
     ]
 
 
-def shared_part(trials: Sequence[Trial], expected: Mapping[Config, Sequence[float]]) -> float:
+def shared_part(trials: Sequence[Trial]) -> float:
     """How much of a change of the target's own speed the runs beside it share, 0 .. 1: the slope of log(seconds a
-    token) of the runs over that of their baselines, each trial about its own mean; ridge towards 1."""
-    sum_xy = sum_xx = PRIOR_RUNS * PRIOR_LOG_SD**2
-    for trial in trials:
-        x = np.log([run.token_s for run in trial.baselines])
-        ease = [expected[trial.config][i] for i in trial.prompts] if trial.config in expected else [1.0] * len(x)
-        y = np.log([run.token_s for run in trial.runs]) + np.log(ease)
-        sum_xy += float((x - x.mean()) @ (y - y.mean()))
-        sum_xx += float((x - x.mean()) @ (x - x.mean()))
-    return float(np.clip(sum_xy / sum_xx, 0.0, 1.0))
+    token) of the runs over that of their baselines; ridge towards 1.
+
+    Both are taken about the mean of their trial and of their prompt: a prompt that is longer, or easier for the draft,
+    is so in every trial and says nothing about the moment. One trial therefore says nothing at all.
+    """
+    cells = [(number, prompt) for number, trial in enumerate(trials) for prompt in trial.prompts]
+    x = _residuals(cells, [run.token_s for trial in trials for run in trial.baselines])
+    y = _residuals(cells, [run.token_s for trial in trials for run in trial.runs])
+    prior = PRIOR_RUNS * PRIOR_LOG_SD**2
+    return float(np.clip((prior + x @ y) / (prior + x @ x), 0.0, 1.0))
+
+
+def _residuals(cells: Sequence[tuple[int, int]], seconds: Sequence[float]) -> Floats:
+    left: Floats = np.log(np.asarray(seconds, float))
+    groups = [np.unique(labels, return_inverse=True)[1] for labels in zip(*cells, strict=True)]
+    for _ in range(SWEEPS):
+        for group in groups:
+            left = left - (np.bincount(group, left) / np.bincount(group))[group]
+    return np.asarray(left)
 
 
 def _moved(run: Run, typical_s: float, shared: float) -> Run:

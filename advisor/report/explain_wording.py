@@ -23,7 +23,8 @@ def about_the_draft(explanation: Explanation) -> str:
     """What the rest of the report is about where the pick has no draft."""
     if explanation.pick is None or explanation.subject is None or explanation.pick.config.draft:
         return ""
-    return f"The pick needs no draft model. What follows is about {explanation.subject.label}, the best of the drafts."
+    what = "The pick" if explanation.verdict == "speculate" else "What comes nearest to winning"
+    return f"{what} needs no draft model. What follows is about {explanation.subject.label}, the best of the drafts."
 
 
 def margin_points(one: DraftReasons) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from advisor.printable import visible
-from advisor.recommend import setting_of
+from advisor.recommend import lookup_of, setting_of
 from advisor.report.rows import Row, row_of, rows
 from advisor.report.wording import bandwidth, counted, duration, interval, percent, sampling, size
 from advisor.types import Device, Estimate, Host, Recommendation
@@ -122,10 +122,10 @@ def _candidate_table(shown: Iterable[Row], pick: Estimate | None) -> Table:
         estimate, marked = row.estimate, row.estimate == pick
         cells = (
             ">" if marked else "",
-            f"{row.name}, n = {estimate.config.ngram_size}" if estimate.config.ngram_size else row.name,
+            row.name if row.candidate else f"{row.name}, {lookup_of(estimate.config)}",
             row.quant,
             str(estimate.config.k),
-            f"{estimate.config.p_min:g}",
+            f"{estimate.config.p_min:g}" if row.candidate else "",
             size(row.memory_bytes),
             percent(estimate.acceptance_rate),
             f"{estimate.tokens_per_step:.2f}",

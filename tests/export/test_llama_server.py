@@ -24,8 +24,10 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 
 
 def values(argv: list[str]) -> dict[str, str]:
-    """Flags with their values, for commands in which every flag has one."""
-    return dict(zip(argv[1::2], argv[2::2], strict=True))
+    """Flags with their values, for commands in which every flag has one, but for --metrics."""
+    assert "--metrics" in argv
+    rest = [arg for arg in argv if arg != "--metrics"]
+    return dict(zip(rest[1::2], rest[2::2], strict=True))
 
 
 def placed(rec: Recommendation, placement: Placement) -> Recommendation:

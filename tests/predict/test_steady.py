@@ -51,24 +51,32 @@ def test_a_neighbour_that_slows_the_target_alone_does_not_move_the_speedup(seed)
 @pytest.mark.parametrize("seed", range(5))
 def test_a_machine_that_slows_down_as_a_whole_cancels_as_before(seed):
     raw = trials(regimes(seed), slope=1.0)
-    assert shared_part(raw, {}) == pytest.approx(1)
+    assert shared_part(raw) == pytest.approx(1)
     assert max(errors(steadied(raw))) == pytest.approx(max(errors(raw)), abs=1e-9) == pytest.approx(0, abs=1e-9)
 
 
-def test_one_quiet_trial_moves_nothing():
-    raw = trials(np.full(16, 1.0) + np.linspace(0, 0.004, 16), slope=0.0)[:1]
+def test_one_trial_cannot_tell_a_prompt_from_a_moment_and_moves_nothing():
+    raw = trials(regimes(3), slope=0.0)[:1]
     (steady,) = steadied(raw)
     for before, after in zip(raw[0].baselines, steady.baselines, strict=True):
-        assert after.decode_s == pytest.approx(before.decode_s, rel=0.002)
+        assert after.decode_s == pytest.approx(before.decode_s)
 
 
-def test_an_easy_prompt_is_not_taken_for_a_quiet_moment():
-    """Prompts that are easy for the draft: runs differ, baselines do not, and expectation knows why."""
-    ease = (1.5, 0.7, 1.2, 0.8)
-    slow = (1.1, 0.9, 1.05, 0.95)
-    pairs = [(Run(64, 63 * 0.05 * s, 0), Run(64, 63 * 0.05 / e * s, 0)) for e, s in zip(ease, slow, strict=True)]
-    trial = Trial.of(CONFIGS[0], pairs)
-    assert shared_part([trial] * 5, {CONFIGS[0]: ease}) == pytest.approx(1)
+@pytest.mark.parametrize("longer", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize("easier", [-0.3, 0.0, 0.3])
+def test_prompts_that_are_longer_or_easier_in_every_trial_are_not_taken_for_moments(longer, easier):
+    """The machine as a whole is 20 % slower for half the trials: every ratio is right as it is."""
+    raw = []
+    for number, config in enumerate(CONFIGS * 3):
+        slow = 1.2 if number % 2 else 1.0
+        base_s = [0.05 * slow * (1 + longer * prompt) for prompt in range(4)]
+        run_s = [s / TRUE[config.k] * (1 - easier * prompt / 3) for prompt, s in enumerate(base_s)]
+        raw.append(
+            Trial.of(config, [(Run(64, 63 * b, 0), Run(64, 63 * r, 0)) for b, r in zip(base_s, run_s, strict=True)])
+        )
+    raw[1] = Trial.of(raw[1].config, raw[1].pairs[:2], pruned=True)
+    before, after = ([speedup_of(trial.pairs) for trial in some] for some in (raw, steadied(raw)))
+    assert after == pytest.approx(before, rel=0.02)
 
 
 def test_nothing_measured_is_nothing_moved():
