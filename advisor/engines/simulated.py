@@ -188,8 +188,8 @@ class SimulatedEngine:
             proposals = self._ngram.propose(answer[:emitted], room) if room > 0 else []
             pairs = zip(proposals, answer[emitted:], strict=False)
             agreed = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
-            batch, own = [answer[emitted - 1], *proposals], answer[emitted : emitted + agreed + 1]
-            self._ngram.verified(batch, own, len(prompt) + emitted + agreed)
+            batch, written = [answer[emitted - 1], *proposals], [*proposals[:agreed], END_TOKEN]
+            self._ngram.verified(batch, written, len(prompt) + emitted + agreed)
             seconds += self.world.verify_s(len(batch)) + self.world.overhead_s
             steps, drafted, accepted = steps + 1, drafted + len(proposals), accepted + agreed
             for position in range(agreed):
