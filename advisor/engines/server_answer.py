@@ -14,15 +14,13 @@ from typing import Any
 from advisor.engines.server_process import Server
 from advisor.errors import EngineRefusal
 from advisor.ngram import METHODS
+from advisor.server_metrics import DRAFTS, PER_POSITION, Metrics
 from advisor.types import Config, Run
 
-DRAFTS = "llamacpp:spec_decode_num_drafts_total"
-PER_POSITION = 'llamacpp:spec_decode_num_accepted_tokens_per_pos_total{{position="{}"}}'
 # What llama-server logs when it drops a draft and serves on (tools/server/server-context.cpp, common/speculative.cpp).
 SERVES_WITHOUT = re.compile(
     "failed to (initialize|load) (speculative|draft)|vocabs are not compatible|speculative decoding not supported"
 )
-Metrics = Mapping[str, float]
 
 
 def read_run(server: Server, reply: Mapping[str, Any], before: Metrics, after: Metrics, config: Config) -> Run:

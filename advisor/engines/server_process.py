@@ -28,6 +28,8 @@ import psutil
 from advisor.engines.guard import OWN_GROUP, kill_tree
 from advisor.engines.process import describe_exit, server_environment, tail
 from advisor.errors import EngineCrash, EngineError, EngineRefusal, EngineTimeout
+from advisor.http_call import EndlessAnswer, call, error_message
+from advisor.server_metrics import samples
 
 LOOPBACK = "127.0.0.1"
 LONGEST_ANSWER_BYTES = 64 << 20
@@ -47,10 +49,6 @@ class Deadlines:
     answer_s: float = 600.0
     death_s: float = 2.0
     stop_s: float = 10.0
-
-
-class Garbage(Exception):
-    """The answer was not what a llama-server sends."""
 
 
 class Server:
@@ -132,15 +130,10 @@ class Server:
 
     def metrics(self) -> dict[str, float]:
         """The samples of ``/metrics`` by name, the label included. Errors as ``post``."""
-        samples: dict[str, float] = {}
-        for line in self._call("GET", "/metrics").decode("utf-8", "replace").splitlines():
-            name, _, value = line.rpartition(" ")
-            if name and not line.startswith("#"):
-                try:
-                    samples[name] = float(value)
-                except ValueError:
-                    raise self.nonsense("/metrics", line[:120]) from None
-        return samples
+        try:
+            return samples(self._call("GET", "/metrics").decode("utf-8", "replace"))
+        except ValueError as error:
+            raise self.nonsense("/metrics", str(error)[:120]) from None
 
     def nonsense(self, path: str, said: str) -> EngineRefusal:
         """The error for an answer that makes no sense."""
@@ -216,7 +209,7 @@ class Server:
             if status != 200:
                 return False
             status, listing = _request(self.port, "GET", "/v1/models", None, left_s)
-        except (OSError, http.client.HTTPException, Garbage):
+        except (OSError, http.client.HTTPException, EndlessAnswer):
             return False
         if self._name.encode() in listing:
             return True
@@ -242,13 +235,13 @@ class Server:
                 why=self._last_words,
                 fix="Try a smaller context or shorter answers; other drafts go on.",
             ) from None
-        except (OSError, http.client.HTTPException, Garbage) as error:
+        except (OSError, http.client.HTTPException, EndlessAnswer) as error:
             if self._ended(within_s=self._deadlines.death_s):
                 raise self._crash(f"during {path}") from None
             raise self.nonsense(path, str(error) or type(error).__name__) from None
         if status != 200:
             raise EngineRefusal(
-                f"llama-server refused {path} ({status}): {_reason(answer)}",
+                f"llama-server refused {path} ({status}): {error_message(answer)}",
                 why=self.log_tail(),
                 fix="A smaller context or shorter prompts may help.",
             )
@@ -313,39 +306,7 @@ def _port_was_busy(log: str) -> bool:
 def _request(port: int, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
     """(status, content). TimeoutError after ``timeout_s`` all in all, however slowly bytes arrive."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
-    connection.connect()
-    stream = connection.sock
-    expired = threading.Event()
-
-    def expire() -> None:
-        expired.set()
-        with contextlib.suppress(OSError):
-            stream.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(timeout_s, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-        response = connection.getresponse()
-        content = response.read(LONGEST_ANSWER_BYTES + 1)
-        if expired.is_set():
-            raise TimeoutError
-        if len(content) > LONGEST_ANSWER_BYTES:
-            raise Garbage("an answer without an end")
-        return response.status, content
-    except (OSError, http.client.HTTPException) as error:
-        if expired.is_set():
-            raise TimeoutError from error
-        raise
-    finally:
-        timer.cancel()
-        connection.close()
-
-
-def _reason(answer: bytes) -> str:
-    """What llama-server says in its error document, else the start of whatever it said."""
-    try:
-        return str(json.loads(answer)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return answer[:200].decode("utf-8", "replace")
+    headers = {"Content-Type": "application/json"} if body else {}
+    return call(
+        connection, method, path, body=body, headers=headers, timeout_s=timeout_s, longest_bytes=LONGEST_ANSWER_BYTES
+    )
