@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from advisor import commands_catalog, commands_explain, commands_export, commands_sweep, options
+from advisor import commands_catalog, commands_explain, commands_export, commands_sweep, commands_watch, options
 from advisor.choices import Engine, Format, FormatOption
 from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say, version_of
@@ -315,3 +315,4 @@ commands_catalog.register(app)
 commands_explain.register(app)
 commands_export.register(app)
 commands_sweep.register(app)
+commands_watch.register(app)

@@ -52,7 +52,7 @@ def explain(
 
 
 def saved_recommendation(file: Path | None) -> Recommendation:
-    """The recommendation in a file, the last one without a file."""
+    """The recommendation in a file, the last one without a file. Raises FileProblem."""
     if file is None:
         from advisor import store
 

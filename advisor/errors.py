@@ -6,6 +6,7 @@
     │   │   └── GGUFError           a model file that cannot be read, with offset and field
     │   ├── WorkloadError           a prompt file, with the line
     │   ├── OptionError             an option value, or a combination of options
+    │   ├── ServerProblem           a server to watch: not reachable, no counters, not a llama-server
     │   ├── NothingFits             no draft survives pruning
     │   └── BudgetTooSmall          not enough time for a single measurement
     ├── EngineError                 exit code 3: the engine failed
@@ -51,6 +52,10 @@ class WorkloadError(UserError):
 
 
 class OptionError(UserError):
+    pass
+
+
+class ServerProblem(UserError):
     pass
 
 

@@ -1,0 +1,146 @@
+"""``advisor watch``: a running llama-server beside the recommendation it was started with."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from advisor.choices import Format, FormatOption
+from advisor.commands_explain import saved_recommendation
+from advisor.errors import FileProblem, OptionError
+from advisor.failures import errors_for_people, say
+from advisor.options import duration_s
+from advisor.output import console_for, deliver
+
+if TYPE_CHECKING:
+    from advisor.types import Recommendation
+    from advisor.watch import View, Watcher
+
+BELOW_BREAK_EVEN = 1  # the exit code for scripts
+DEFAULT_INTERVAL = "5s"
+SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.5, 86400.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(watch)
+
+
+def watch(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", show_default=False, help="A recommendation saved with `recommend --format json`."
+        ),
+    ] = None,
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="The llama-server to watch; it needs --metrics.")
+    ] = "http://127.0.0.1:8080",
+    last: Annotated[bool, typer.Option("--last", help="The last recommendation; the default without FILE.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Say it once and exit: 1 below break-even, 2 where nothing can be read, else 0."),
+    ] = False,
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="How often it looks: 5s, 1m. With --once, over how long it counts. "
+            "[default: 5s; with --once all since the server started]",
+            show_default=False,
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the server's API key is: its first line.", show_default=False),
+    ] = None,
+    output_format: FormatOption = Format.text,
+) -> None:
+    """Show what a running llama-server accepts and how fast it is beside its recommendation; warn when it stops to pay.
+
+    A server counts a request when it ends. Goes on through restarts until it is interrupted.
+    """
+    with errors_for_people():
+        from advisor.server_reader import ServerReader, address
+        from advisor.watch import Watcher
+
+        if file is not None and last:
+            raise OptionError("FILE and --last exclude each other.", fix="Give one of them.")
+        if output_format is Format.json and not once:
+            raise OptionError("--format json is one document, so it needs --once.", fix="Add --once.")
+        pause_s = _interval_s(interval)
+        server = address(url)
+        reader = ServerReader(server, api_key=_api_key(api_key_file))
+        watcher = Watcher(reader, _recommendation(file, last=last), time.monotonic)
+        if not once:
+            _follow(watcher, str(server), pause_s)
+            return
+        view = _once(watcher, pause_s if interval is not None else None)
+        _print(view, str(server), output_format)
+        if view.judgement.below:
+            raise typer.Exit(BELOW_BREAK_EVEN)
+
+
+def _interval_s(interval: str | None) -> float:
+    seconds = duration_s(interval if interval is not None else DEFAULT_INTERVAL, option="--interval")
+    if not SHORTEST_INTERVAL_S <= seconds <= LONGEST_INTERVAL_S:
+        raise OptionError(f"--interval: {interval!r} is not from half a second to a day.", fix="Write 5s or 1m.")
+    return seconds
+
+
+def _api_key(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileProblem(f"--api-key-file: {path} cannot be read.", why=f"{error}.") from None
+    key = lines[0].strip() if lines else ""
+    if not key or not key.isascii() or not key.isprintable():
+        raise FileProblem(f"--api-key-file: the first line of {path} is not an API key.", fix="Put the key there.")
+    return key
+
+
+def _recommendation(file: Path | None, *, last: bool) -> Recommendation | None:
+    """None where none is asked for and none was ever made: then the server alone is shown."""
+    from advisor import store
+
+    if file is None and not last and not store.last_path().exists():
+        say("note: there is no recommendation yet, so there is nothing to compare the server with.")
+        return None
+    return saved_recommendation(file)
+
+
+def _follow(watcher: Watcher, server: str, pause_s: float) -> None:
+    from advisor.report.watch_terminal import Screen
+    from advisor.watch import follow
+
+    def write(stream: TextIO) -> None:
+        with Screen(console_for(stream), server) as screen:
+            follow(watcher, screen.show, lambda: time.sleep(pause_s))
+
+    deliver(write, None)
+
+
+def _once(watcher: Watcher, pause_s: float | None) -> View:
+    """Over ``pause_s``, or all since the server started. Raises ServerProblem."""
+    watcher.read()
+    if pause_s is None:
+        return watcher.view(watcher.history.since_start)
+    time.sleep(pause_s)
+    watcher.read()
+    return watcher.view(watcher.history.lately)
+
+
+def _print(view: View, server: str, output_format: Format) -> None:
+    if output_format is Format.json:
+        from advisor.report import json_document, watch_document
+
+        text = json_document.dumps(watch_document.document(view, server=server))
+        deliver(lambda stream: print(text, file=stream), None)
+        return
+    from advisor.report import watch_terminal
+
+    deliver(lambda stream: console_for(stream).print(watch_terminal.block(view, server)), None)
