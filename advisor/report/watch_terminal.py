@@ -108,7 +108,8 @@ def block(view: View, server: str) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    title = Text(visible(f"{server}  {duration(view.elapsed_s)}"), style="bold")
+    once = view.live is not None and view.live.whole
+    title = Text(visible(server if once else f"{server}  {duration(view.elapsed_s)}"), style="bold")
     parts: list[RenderableType] = [title]
     if view.expected is not None:
         parts.append(Text(visible(f"recommended: {view.expected.label}")))

@@ -19,6 +19,7 @@ from advisor.explain import explain
 from advisor.recommend import setting_of
 from advisor.types import Config, Estimate, Evidence, Recommendation
 
+FILE_TO_NAME = "TARGET.gguf"  # of a target that was only named: prompts need its file
 BreakEvenFrom = Literal["answers", "step-cost"]
 
 
@@ -76,7 +77,7 @@ def expected(rec: Recommendation) -> Expected | None:
         config=best.config,
         label=_label(rec, best),
         evidence=best.evidence,
-        target=rec.target.path or rec.target.name,
+        target=rec.target.path or FILE_TO_NAME,
         acceptance_rate=best.acceptance_rate,
         tokens_per_step=best.tokens_per_step,
         tokens_per_second=best.tokens_per_second,

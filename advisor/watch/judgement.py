@@ -20,6 +20,7 @@ State = Literal[
     "not-compared",  # nothing to compare with
 ]
 Pace = Literal["within", "below", "above"]
+ALIKE = 0.1  # acceptance rates that may be those of one kind of text
 ALONE = 1.2  # requests in a decode up to which a request has the server for itself
 
 
@@ -175,7 +176,8 @@ def _length_advice(live: Live, expected: Expected) -> tuple[str, ...]:
         return (f"Try a draft length below k = {own}: none was among those measured.",)
     speedup, k = max(shorter)
     if speedup <= 1:
-        return (f"No shorter draft pays at this acceptance either (the best is k = {k} at {speedup:.2f}x).",)
+        best = f"the best is k = {k} at {speedup:.2f}x"
+        return (f"No shorter draft pays at this acceptance either ({best}): serve such text without speculation.",)
     return (f"Lower the draft length: with what is accepted now, k = {k} is expected to give {speedup:.2f}x.",)
 
 
@@ -184,18 +186,21 @@ def _category_advice(live: Live, expected: Expected) -> tuple[str, ...]:
     if rate is None or len(expected.categories) < 2:
         return ()
     near = min(expected.categories, key=lambda one: abs(one.acceptance_rate - rate))
+    if abs(near.acceptance_rate - rate) > ALIKE:
+        return ()
     speedup = f", {near.speedup:.2f}x" if near.speedup is not None else ""
     return (
-        f"The nearest of the measured categories is {near.name} ({_percent(near.acceptance_rate)}{speedup}): "
-        f"`advisor recommend --category {shlex.quote(near.name)}` picks for it.",
+        f"It is like the measured category {near.name} ({_percent(near.acceptance_rate)}{speedup}): "
+        f"{_command(expected, '--category', near.name)} picks for it.",
     )
 
 
 def _workload_advice(expected: Expected) -> str:
-    return (
-        "Measure again with prompts of this kind: "
-        f"`advisor recommend --target {shlex.quote(expected.target)} --workload prompts.jsonl`."
-    )
+    return f"Measure again with prompts of this kind: {_command(expected, '--workload', 'prompts.jsonl')}."
+
+
+def _command(expected: Expected, *options: str) -> str:
+    return f"`{shlex.join(('advisor', 'recommend', '--target', expected.target, *options))}`"
 
 
 # -- what else there is to know ----------------------------------------------------------------------------------------
