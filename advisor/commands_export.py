@@ -167,6 +167,12 @@ def _check(rec: Recommendation, llama_server: Path | None, workload: Path | None
     from advisor.pipeline import LOCK_NAME, LOCK_TIMEOUT_S
     from advisor.store import data_dir, timing_lock
 
+    if workload is None and rec.workload != workloads.BUILTIN_NAME and rec.measurement.prompts:
+        raise OptionError(
+            "--check needs the prompts that the recommendation was measured with.",
+            why=f"It is about the workload {rec.workload}; other text is accepted more or less often.",
+            fix="Add --workload FILE.",
+        )
     program = find_server(str(llama_server or ""))
     asked = workloads.read_workload(workload.expanduser()) if workload is not None else workloads.builtin()
     with timing_lock(data_dir() / LOCK_NAME, timeout_s=LOCK_TIMEOUT_S, waiting=say):

@@ -48,7 +48,12 @@ def accepted_per_position(metrics: Metrics) -> tuple[float, ...]:
 
 
 def grain(value: float) -> float:
-    """By how much a printed counter of this size can be wrong: from a million on the last digits are not printed."""
-    if value < 10**SIGNIFICANT_DIGITS:
+    """By how much a printed count of this size can be wrong: from a million on the last digits are not printed."""
+    return 0.0 if value < 10**SIGNIFICANT_DIGITS else fraction_grain(value)
+
+
+def fraction_grain(value: float) -> float:
+    """The same of what has a fraction, such as seconds: there the last digits are missing at every size."""
+    if value <= 0:
         return 0.0
-    return float(10 ** (math.floor(math.log10(value)) + 1 - SIGNIFICANT_DIGITS))
+    return float(10.0 ** (math.floor(math.log10(value)) + 1 - SIGNIFICANT_DIGITS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -140,6 +141,12 @@ def test_a_check_of_a_server_that_does_not_speculate_fails(tmp_path: Path) -> No
     assert result.exit_code == 3
     assert "without speculating" in result.stderr
     assert result.stdout == ""
+
+
+def test_a_check_asks_for_the_prompts_of_a_recommendation_that_had_its_own(tmp_path: Path) -> None:
+    result = run(write(dataclasses.replace(draft(), workload="mine.jsonl"), tmp_path), "--check")
+    assert result.exit_code == 2
+    assert "--workload FILE" in result.stderr
 
 
 def test_a_check_of_nothing_says_so(tmp_path: Path) -> None:

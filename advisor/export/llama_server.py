@@ -58,7 +58,7 @@ REASONS = {
     "-ngld": "layers of the draft on the GPU",
     "-dev": "the GPU whose memory was counted: by itself it would take all of them",
     "-devd": "the same GPU for the draft",
-    "-t": "threads that were asked for",
+    "-t": "threads that it was measured with",
     "--no-repack": "llama.cpp crashes on this machine with repacked weights",
     "--temp": "the temperature that was asked for",
     "--top-p": "the top-p that was asked for",

@@ -63,7 +63,8 @@ def _state(live: Live, expected: Expected, slots: Slots | None) -> tuple[State, 
     if live.few:
         return "too-few", False, _unspeculating(expected, slots)
     if not live.drafted:
-        return "not-drafting", expected.always_drafts, (_nothing_drafted(live, expected, slots),)
+        should = expected.always_drafts or bool(_unspeculating(expected, slots))
+        return "not-drafting", should, (_nothing_drafted(live, expected, slots),)
     if said := _below(live, expected):
         return "below-break-even", True, (said,)
     return "pays", False, ()

@@ -26,6 +26,7 @@ from advisor.server_metrics import (
     TOKENS,
     Metrics,
     accepted_per_position,
+    fraction_grain,
     grain,
 )
 
@@ -172,7 +173,7 @@ class Live:
     @classmethod
     def between(cls, before: Counters, after: Counters, seconds: float, *, whole: bool = False) -> Live:
         tokens = after.tokens - before.tokens
-        drafted, decodes = _minus(after.drafted, before.drafted), after.decodes - before.decodes
+        drafted = _minus(after.drafted, before.drafted)
         return cls(
             seconds=seconds,
             tokens=tokens,
@@ -181,10 +182,10 @@ class Live:
             drafted=drafted,
             accepted=_minus(after.accepted, before.accepted),
             accepted_per_position=_places(before.per_position, after.per_position),
-            at_once=max(1.0, (after.busy - before.busy) / decodes) if decodes >= SURE_GRAINS else None,
+            at_once=_at_once(before, after),
             few=_few(drafted, after.drafted, tokens, after.tokens),
             coarse=tokens < SURE_GRAINS * grain(after.tokens)
-            or after.decode_s - before.decode_s < SURE_GRAINS * grain(after.decode_s),
+            or after.decode_s - before.decode_s < SURE_GRAINS * fraction_grain(after.decode_s),
             whole=whole,
         )
 
@@ -220,6 +221,15 @@ class Live:
 
 def _minus(after: float | None, before: float | None) -> float | None:
     return None if after is None else after - (before or 0.0)
+
+
+def _at_once(before: Counters, after: Counters) -> float | None:
+    """None where it drowns in the rounding of the average that the server prints over all its decodes."""
+    decodes = after.decodes - before.decodes
+    average = after.busy / after.decodes if after.decodes else 0.0
+    if decodes < max(SURE_GRAINS, SURE_GRAINS * after.decodes * fraction_grain(average)):
+        return None
+    return max(1.0, (after.busy - before.busy) / decodes)
 
 
 def _places(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[float, ...]:

@@ -70,15 +70,17 @@ class Watcher:
 
     def view(self, live: Live | None) -> View:
         last = self.history.last
-        judgement = judge(live, self._expected, verdict=self._verdict, slots=last.slots if last else None)
+        other = self._other_model()
+        expected = None if other else self._expected
+        judgement = judge(live, expected, verdict=self._verdict, slots=last.slots if last else None)
         return View(
             self.clock() - self._began,
             live,
             self.history.since_start,
             last,
             self.history.restarts,
-            self._expected,
-            replace(judgement, warnings=(*self._other_model(), *judgement.warnings)),
+            expected,
+            replace(judgement, warnings=(*other, *judgement.warnings)),
         )
 
     @property

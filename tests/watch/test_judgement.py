@@ -183,6 +183,13 @@ def test_a_method_that_need_not_draft_is_not_blamed_for_it(changes: dict[str, An
     assert (found.state, found.below) == ("not-drafting", False)
 
 
+def test_a_server_that_says_it_does_not_speculate_is_below_whatever_may_be_drafted() -> None:
+    rec = recommended()
+    best = make_estimate(rec.candidates[0].draft, 1.5, 4, p_min=0.6)
+    found = judged(live(steps=500, accepted=()), dataclasses.replace(rec, best=best), slots=Slots(0, 0, False))
+    assert (found.state, found.below) == ("not-drafting", True)
+
+
 def test_a_server_without_speculation_is_told_apart_from_one_that_waits() -> None:
     found = judge(None, wanted(), slots=Slots(0, 0, False))
     assert found.state == "waiting"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.server_metrics import grain, samples
+from advisor.server_metrics import fraction_grain, grain, samples
 from advisor.watch.readings import Counters, History, Live, Reading, Slots
 from tests.watch.servers import Counting
 
@@ -186,6 +186,25 @@ def test_a_restarted_server_with_nothing_answered_yet() -> None:
 def test_a_printed_counter_is_off_by_no_more_than_its_grain(count: int) -> None:
     printed = samples(f"x {float(count):.6g}")["x"]
     assert abs(printed - count) <= grain(printed) / 2 or grain(printed) == 0 == printed - count
+
+
+@given(st.floats(1e-3, 1e9))
+def test_printed_seconds_are_off_by_no_more_than_their_grain(seconds: float) -> None:
+    printed = samples(f"x {seconds:.6g}")["x"]
+    assert abs(printed - seconds) <= fraction_grain(printed) * 0.5001
+
+
+def test_a_speed_is_coarse_where_the_seconds_of_a_long_uptime_are_printed_too_roughly() -> None:
+    """At 150,000 s they move in whole seconds."""
+    old = Counting(tokens=10**6, decode_s=150_000.0)
+    assert history([old, old.answered(50, (40,), token_s=0.1)]).lately.coarse
+    assert not history([Counting(), Counting().answered(50, (40,), token_s=0.1)]).lately.coarse
+
+
+def test_how_many_requests_share_a_decode_is_not_said_where_it_drowns_in_rounding() -> None:
+    old = Counting(tokens=10**6, decode_s=5e4, decodes=5_000_000)
+    assert history([old, old.answered(400, (300,))]).lately.at_once is None
+    assert history([Counting(), Counting().answered(400, (300,))]).lately.at_once == pytest.approx(1, abs=0.05)
 
 
 def test_large_counters_are_not_judged_before_their_difference_is_sure() -> None:

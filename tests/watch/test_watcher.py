@@ -96,6 +96,16 @@ def test_another_model_than_recommended_is_said(served: str, said: bool) -> None
     assert any("Another-7B.gguf" in one for one in view.judgement.warnings) == said
 
 
+def test_another_model_is_not_judged_by_the_recommendation() -> None:
+    poor = [Counting().answered(500, (30,)), Counting().answered(500, (30,)).answered(500, (30,))]
+    own, other = (
+        watched(Script(*poor, model=f"/m/{name}.gguf"), 2, make_recommendation())[-1].judgement
+        for name in ("Example-14B-Instruct-Q8_0", "Another-7B")
+    )
+    assert own.below
+    assert (other.state, other.below, other.advice) == ("not-compared", False, ())
+
+
 def test_the_model_is_asked_again_after_a_restart() -> None:
     class Changing(Script):
         def __init__(self, *said: Any) -> None:
