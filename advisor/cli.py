@@ -15,7 +15,21 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from advisor import commands_catalog, commands_explain, commands_export, commands_sweep, commands_watch, options
-from advisor.choices import Engine, Format, FormatOption
+from advisor.choices import (
+    ContextOption,
+    DraftDirOption,
+    Engine,
+    Format,
+    FormatOption,
+    FreshOption,
+    MaxTokensOption,
+    OutputOption,
+    SeedOption,
+    ServerOption,
+    TemperatureOption,
+    WorkloadOption,
+    server_asked,
+)
 from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say, version_of
 from advisor.output import check_output, console_for, deliver
@@ -73,31 +87,20 @@ def recommend(
     draft: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A draft model to consider. Can be repeated.")
     ] = None,
-    draft_dir: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="A folder of draft models. Can be repeated. [default: the target's folder, without --draft]",
-        ),
-    ] = None,
-    workload: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Your prompts: JSON Lines, or one per line. [default: built-in prompts]"),
-    ] = None,
+    draft_dir: DraftDirOption = None,
+    workload: WorkloadOption = None,
     category: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only the prompts of this category. Can be repeated.")
     ] = None,
-    context: Annotated[int, typer.Option(metavar="N", help="The context size you will serve, in tokens.")] = 4096,
+    context: ContextOption = 4096,
     budget: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="How long it may take: 90s, 5m, 1h30m. [default: 5m; 3m30s with --demo]"),
     ] = None,
-    temperature: Annotated[
-        float, typer.Option(metavar="N", help="The temperature you will sample with; 0 is greedy.")
-    ] = 0.0,
+    temperature: TemperatureOption = 0.0,
     top_p: Annotated[float, typer.Option(metavar="N", help="The top-p you will sample with.")] = 0.95,
-    seed: Annotated[int, typer.Option(metavar="N", help="The seed of all sampling.")] = 1,
-    max_tokens: Annotated[int, typer.Option(metavar="N", help="The longest answer, in tokens.")] = 256,
+    seed: SeedOption = 1,
+    max_tokens: MaxTokensOption = 256,
     k_max: Annotated[int, typer.Option(metavar="N", help="The longest draft to consider, in tokens.")] = 16,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 chooses.")] = 0,
     host: Annotated[
@@ -127,17 +130,12 @@ def recommend(
             help="What answers and runs: llama-cpp-python in this process, or the llama-server that you deploy."
         ),
     ] = Engine.llama_cpp_python,
-    llama_server: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The llama-server to run; implies --engine llama-server. [default: found]"),
-    ] = None,
+    llama_server: ServerOption = None,
     output_format: FormatOption = Format.text,
     show_all: Annotated[bool, typer.Option("--all", help="List every candidate, not the best of each draft.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is stored.")] = False,
+    fresh: FreshOption = False,
     demo: Annotated[bool, typer.Option("--demo", help="Use small models built from an installed package.")] = False,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report to this file, not to standard output.")
-    ] = None,
+    output: OutputOption = None,
 ) -> None:
     """Say which draft model, if any, makes the target faster, and how to run it.
 
@@ -188,14 +186,14 @@ def recommend(
             target, draft = str(found[0]), draft or (None if draft_dir else list(found[1]))
         prompts = _workload(workload, category or [])
         models = _given_models(target, draft or [], draft_dir or [], demo=demo)
-        server = str(llama_server or "") if llama_server or engine is Engine.llama_server else None
+        server = server_asked(engine, llama_server)
         _recommend(models, prompts, settings, fresh=fresh, server=server, show=show)
 
 
 @app.command()
 def probe(
     output_format: FormatOption = Format.text,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is stored.")] = False,
+    fresh: FreshOption = False,
 ) -> None:
     """Print what this machine has: memory, cores, instruction sets, devices, bandwidth."""
     with errors_for_people():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from advisor.errors import FileProblem, OptionError
+from advisor.choices import LastOption, SavedArgument, check_saved
+from advisor.errors import FileProblem
 from advisor.failures import errors_for_people, say
 from advisor.output import check_output, console_for, deliver
 
@@ -22,13 +23,8 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]", show_default=False, help="A recommendation saved with `recommend --format json`."
-        ),
-    ] = None,
-    last: Annotated[bool, typer.Option("--last", help="The last recommendation; the default without FILE.")] = False,
+    file: SavedArgument = None,
+    last: LastOption = False,
     html: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write it, the target's answers included, as one page that opens offline."),
@@ -40,8 +36,7 @@ def explain(
 ) -> None:
     """Say why a recommendation is what it is: break-even, margins, costs of a step, what would change it."""
     with errors_for_people():
-        if file is not None and last:
-            raise OptionError("FILE and --last exclude each other.", fix="Give one of them.")
+        check_saved(file, last=last)
         check_output(html, option="--html")
         rec = saved_recommendation(file)
         explanation = _reasons(rec, category)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advisor import options
+from advisor.choices import LastOption, SavedArgument, check_saved
 from advisor.commands_explain import saved_recommendation
 from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say
@@ -46,13 +47,8 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]", show_default=False, help="A recommendation saved with `recommend --format json`."
-        ),
-    ] = None,
-    last: Annotated[bool, typer.Option("--last", help="The last recommendation; the default without FILE.")] = False,
+    file: SavedArgument = None,
+    last: LastOption = False,
     to: Annotated[Consumer, typer.Option("--to", help="What it is for.")] = Consumer.llama_server,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it to this file.", show_default=False)
@@ -92,8 +88,7 @@ def export(
 ) -> None:
     """Write a recommendation as the flags or the configuration of what serves it."""
     with errors_for_people():
-        if file is not None and last:
-            raise OptionError("FILE and --last exclude each other.", fix="Give one of them.")
+        check_saved(file, last=last)
         if llama_server is not None and llama_build is not None:
             raise OptionError("--llama-server and --llama-build exclude each other.", fix="Give one of them.")
         _refuse("--check", check, f"--to {to}", to is not Consumer.llama_server)

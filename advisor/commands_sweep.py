@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from advisor import options
-from advisor.choices import Engine, Format, FormatOption
+from advisor.choices import (
+    ContextOption,
+    DraftDirOption,
+    Engine,
+    Format,
+    FormatOption,
+    FreshOption,
+    MaxTokensOption,
+    OutputOption,
+    SeedOption,
+    ServerOption,
+    TemperatureOption,
+    WorkloadOption,
+    server_asked,
+)
 from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say
 from advisor.output import check_output, console_for, deliver
@@ -32,13 +46,7 @@ def sweep(
     draft: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A draft model of the grid. Can be repeated.")
     ] = None,
-    draft_dir: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="A folder of draft models. Can be repeated. [default: the target's folder, without --draft]",
-        ),
-    ] = None,
+    draft_dir: DraftDirOption = None,
     k: Annotated[
         list[int] | None,
         typer.Option("--k", metavar="N", help="A draft length of the grid. Can be repeated. [default: 2, 4, 8, 16]"),
@@ -47,33 +55,23 @@ def sweep(
         list[float] | None, typer.Option(metavar="N", help="A p_min of the grid. Can be repeated. [default: 0]")
     ] = None,
     prompts: Annotated[int, typer.Option(metavar="N", help="On how many prompts each cell is run.")] = 4,
-    workload: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Your prompts: JSON Lines, or one per line. [default: built-in prompts]"),
-    ] = None,
-    context: Annotated[int, typer.Option(metavar="N", help="The context size you will serve, in tokens.")] = 4096,
-    max_tokens: Annotated[int, typer.Option(metavar="N", help="The longest answer, in tokens.")] = 128,
-    temperature: Annotated[
-        float, typer.Option(metavar="N", help="The temperature you will sample with; 0 is greedy.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(metavar="N", help="The seed of all sampling.")] = 1,
+    workload: WorkloadOption = None,
+    context: ContextOption = 4096,
+    max_tokens: MaxTokensOption = 128,
+    temperature: TemperatureOption = 0.0,
+    seed: SeedOption = 1,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0: as many as cores.")] = 0,
     engine: Annotated[
         Engine, typer.Option(help="What runs: llama-cpp-python in this process, or the llama-server that you deploy.")
     ] = Engine.llama_cpp_python,
-    llama_server: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The llama-server to run; implies --engine llama-server. [default: found]"),
-    ] = None,
+    llama_server: ServerOption = None,
     draftbench: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Also write the table as draftbench does, one JSON file a draft length."),
     ] = None,
     output_format: FormatOption = Format.text,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is stored.")] = False,
-    output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report to this file, not to standard output.")
-    ] = None,
+    fresh: FreshOption = False,
+    output: OutputOption = None,
 ) -> None:
     """Run every draft at every length, each beside its own baseline. It takes long; `recommend` needs minutes.
 
@@ -102,7 +100,7 @@ def sweep(
         file = options.target_file(str(target))
         files = options.draft_files(draft or [], draft_dir or [], file, note=say)
         asked = workloads.builtin() if workload is None else workloads.read_workload(workload.expanduser())
-        server = str(llama_server or "") if llama_server or engine is Engine.llama_server else None
+        server = server_asked(engine, llama_server)
         grid = Grid(lengths, tuple(sorted(set(p_min or (0.0,)))), prompts)
 
         def show(rec: Recommendation) -> None:

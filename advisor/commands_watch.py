@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from advisor.choices import Format, FormatOption
+from advisor.choices import Format, FormatOption, LastOption, SavedArgument, check_saved
 from advisor.commands_explain import saved_recommendation
 from advisor.errors import FileProblem, OptionError
 from advisor.failures import errors_for_people, say
@@ -29,16 +29,11 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]", show_default=False, help="A recommendation saved with `recommend --format json`."
-        ),
-    ] = None,
+    file: SavedArgument = None,
     url: Annotated[
         str, typer.Option(metavar="URL", help="The llama-server to watch; it needs --metrics.")
     ] = "http://127.0.0.1:8080",
-    last: Annotated[bool, typer.Option("--last", help="The last recommendation; the default without FILE.")] = False,
+    last: LastOption = False,
     once: Annotated[
         bool,
         typer.Option("--once", help="Say it once and exit: 1 below break-even, 2 where nothing can be read, else 0."),
@@ -66,8 +61,7 @@ def watch(
         from advisor.server_reader import ServerReader, address
         from advisor.watch import Watcher
 
-        if file is not None and last:
-            raise OptionError("FILE and --last exclude each other.", fix="Give one of them.")
+        check_saved(file, last=last)
         if output_format is Format.json and not once:
             raise OptionError("--format json is one document, so it needs --once.", fix="Add --once.")
         pause_s = _interval_s(interval)

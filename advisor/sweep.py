@@ -46,7 +46,7 @@ from advisor.types import (
 LEAST_SD = 0.02  # of log(speedup) over a whole cell: two runs of one config never agree better
 SOLE_PROMPT_SD = 0.25  # one prompt says nothing about others
 FIRST_TOKENS = 2
-DONE, INTERRUPTED = "every cell was run", "interrupted"
+DONE = "every cell was run"
 
 
 @dataclass(frozen=True)

@@ -491,6 +491,10 @@ class Recommendation:
                 return candidate.draft
         raise KeyError(config.draft)
 
+    def label_of(self, config: Config) -> str:
+        """The draft's label, or the name of a method without one."""
+        return self.draft_of(config).label if config.draft else config.method
+
 
 R = TypeVar("R")
 

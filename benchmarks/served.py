@@ -116,8 +116,7 @@ def check(
             pairs.append((baseline, bench.speculate(one, drafts.get(config.draft), config, max_tokens)))
         trials.append(Trial.of(config, pairs))
     for estimate, trial in zip(best.values(), steadied(trials), strict=True):
-        label = drafts[trial.config.draft].label if trial.config.draft else trial.config.method
-        yield Checked(label, estimate, speedup_of(trial.pairs))
+        yield Checked(rec.label_of(trial.config), estimate, speedup_of(trial.pairs))
 
 
 def drafted_by(command: Sequence[str], prompt: Sequence[int], max_tokens: int) -> int:

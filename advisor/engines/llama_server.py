@@ -148,7 +148,7 @@ class LlamaServer:
         def ask(serving: _Serving) -> Run:
             server, counted = serving.server, self.dialect.metrics
             before = server.metrics() if counted else {}
-            reply = server.post("/completion", _request(prompt, sampling, max_tokens))
+            reply = server.post("/completion", completion(list(prompt), sampling, max_tokens))
             after = server.metrics() if counted else {}
             server.note_memory()
             serving.answered.add(tuple(prompt))
@@ -240,9 +240,10 @@ class LlamaServer:
         return self._opened[role]
 
 
-def _request(prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> dict[str, Any]:
+def completion(prompt: object, sampling: Sampling, max_tokens: int) -> dict[str, Any]:
+    """The body of a request to ``/completion``. ``prompt``: tokens or text."""
     return {
-        "prompt": list(prompt),
+        "prompt": prompt,
         "n_predict": max_tokens,
         "cache_prompt": False,
         "return_tokens": True,

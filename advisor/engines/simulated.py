@@ -53,6 +53,35 @@ class World:
         return self.target_s[-1] + slope * (b - len(self.target_s))
 
 
+class _Tally:
+    """What happened over one simulated answer, ``emitted`` tokens of which are written."""
+
+    def __init__(self, k: int) -> None:
+        self.emitted, self.steps, self.drafted, self.accepted, self.seconds = 1, 0, 0, 0, 0.0
+        self._per_position = [0] * k
+
+    def add_step(self, drafted: int, agreed: int, seconds: float) -> None:
+        self.steps += 1
+        self.drafted += drafted
+        self.accepted += agreed
+        self.seconds += seconds
+        self.emitted += agreed + 1
+        for position in range(agreed):
+            self._per_position[position] += 1
+
+    def run(self, answer: tuple[int, ...], decode_s: float) -> Run:
+        return Run(
+            tokens=len(answer),
+            decode_s=decode_s,
+            prefill_s=0.0,
+            steps=self.steps,
+            drafted=self.drafted,
+            accepted=self.accepted,
+            accepted_per_position=tuple(self._per_position),
+            answer_tokens=answer,
+        )
+
+
 def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")
 
@@ -135,9 +164,8 @@ class SimulatedEngine:
         if config.method in METHODS:
             return self._speculate_ngram(prompt, config, answer, max_tokens)
         match, probability = self._beliefs(prompt, len(answer))
-        emitted, steps, drafted, accepted, seconds = 1, 0, 0, 0, 0.0
-        per_position = [0] * config.k
-        while emitted < len(answer):
+        tally = _Tally(config.k)
+        while (emitted := tally.emitted) < len(answer):
             room = min(config.k, max_tokens - emitted - 1)
             proposals: list[bool] = []
             calls = 0
@@ -160,51 +188,26 @@ class SimulatedEngine:
             if len(proposals) < config.n_min:
                 proposals = []
             agreed = proposals.index(False) if False in proposals else len(proposals)
-            seconds += calls * self._operation_s("draft", 1) + self._operation_s("draft", len(proposals) + 1)
+            seconds = calls * self._operation_s("draft", 1) + self._operation_s("draft", len(proposals) + 1)
             seconds += self.world.verify_s(len(proposals) + 1) + self.world.overhead_s
-            steps, drafted, accepted = steps + 1, drafted + len(proposals), accepted + agreed
-            for position in range(agreed):
-                per_position[position] += 1
-            emitted += agreed + 1
-        return Run(
-            tokens=len(answer),
-            decode_s=self._timed(seconds),
-            prefill_s=0.0,
-            steps=steps,
-            drafted=drafted,
-            accepted=accepted,
-            accepted_per_position=tuple(per_position),
-            answer_tokens=answer,
-        )
+            tally.add_step(len(proposals), agreed, seconds)
+        return tally.run(answer, self._timed(tally.seconds))
 
     def _speculate_ngram(self, prompt: Sequence[int], config: Config, answer: tuple[int, ...], max_tokens: int) -> Run:
         if self._ngram is None or not self._ngram.serves(config, prompt):
             self._ngram = NgramProposer(config)
         self._ngram.begin(prompt)
-        emitted, steps, drafted, accepted, seconds = 1, 0, 0, 0, 0.0
-        per_position = [0] * config.k
-        while emitted < len(answer):
+        tally = _Tally(config.k)
+        while (emitted := tally.emitted) < len(answer):
             room = min(config.k, max_tokens - emitted - 1)
             proposals = self._ngram.propose(answer[:emitted], room) if room > 0 else []
             pairs = zip(proposals, answer[emitted:], strict=False)
             agreed = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
             batch, written = [answer[emitted - 1], *proposals], [*proposals[:agreed], END_TOKEN]
             self._ngram.verified(batch, written, len(prompt) + emitted + agreed)
-            seconds += self.world.verify_s(len(batch)) + self.world.overhead_s
-            steps, drafted, accepted = steps + 1, drafted + len(proposals), accepted + agreed
-            for position in range(agreed):
-                per_position[position] += 1
-            emitted += agreed + 1
-        return Run(
-            tokens=len(answer),
-            decode_s=self._timed(seconds),
-            prefill_s=0.0,
-            steps=steps,
-            drafted=drafted,
-            accepted=accepted,
-            accepted_per_position=tuple(per_position),
-            answer_tokens=answer,
-        )
+            seconds = self.world.verify_s(len(batch)) + self.world.overhead_s
+            tally.add_step(len(proposals), agreed, seconds)
+        return tally.run(answer, self._timed(tally.seconds))
 
     def _operation_s(self, role: Role, b: int) -> float:
         if role == "target":

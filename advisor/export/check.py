@@ -10,9 +10,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from advisor.engines.find_server import Program, speech
+from advisor.engines.llama_server import completion
 from advisor.engines.process import LOAD_BYTES_PER_S
 from advisor.engines.server_answer import check_run, read_run
 from advisor.engines.server_process import Deadlines, Server
@@ -120,22 +120,7 @@ def _check_here(model: Model) -> None:
 def _answer(server: Server, prompt: Prompt, rec: Recommendation, config: Config) -> Run:
     chat = [{"role": message.role, "content": message.content} for message in prompt.messages]
     asked = server.post("/apply-template", {"messages": chat}).get("prompt")
-    reply = server.post("/completion", _request(asked, rec))
+    reply = server.post("/completion", completion(asked, rec.settings.sampling, rec.settings.max_tokens))
     run = read_run(server, reply, {}, {}, config)
     check_run(server, run, config, rec.settings.max_tokens)
     return run
-
-
-def _request(prompt: object, rec: Recommendation) -> dict[str, Any]:
-    sampling = rec.settings.sampling
-    return {
-        "prompt": prompt,
-        "n_predict": rec.settings.max_tokens,
-        "cache_prompt": False,
-        "return_tokens": True,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
-        "seed": sampling.seed,
-    }

@@ -81,10 +81,9 @@ def answer(rec: Recommendation, best: Estimate | None) -> str:
     """The speedup of an estimate in one sentence. A name in it is not made harmless."""
     if best is None:
         return "Not faster than the target alone."
-    name = rec.draft_of(best.config).label if best.config.draft else best.config.method
     return (
-        f"{name}, {setting_of(best.config)}: {best.speedup:.2f}x, 80 % interval {best.speedup_low:.2f} to "
-        f"{best.speedup_high:.2f}, {BASIS[best.evidence]}."
+        f"{rec.label_of(best.config)}, {setting_of(best.config)}: {best.speedup:.2f}x, "
+        f"80 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f}, {BASIS[best.evidence]}."
     )
 
 

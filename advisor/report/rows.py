@@ -10,11 +10,12 @@ from advisor.types import Candidate, Estimate, Recommendation
 
 @dataclass(frozen=True)
 class Row:
-    """An estimate together with the draft it belongs to, None of a method without one."""
+    """An estimate together with the draft it belongs to, None of a method without one. ``memory_bytes``: of the target,
+    and of the draft where there is one."""
 
     estimate: Estimate
     candidate: Candidate | None
-    target_bytes: int
+    memory_bytes: int
 
     @property
     def name(self) -> str:
@@ -28,11 +29,6 @@ class Row:
     @property
     def label(self) -> str:
         return f"{self.name} {self.quant}".strip()
-
-    @property
-    def memory_bytes(self) -> int:
-        """Of the target, and of the draft where there is one."""
-        return self.candidate.memory_bytes if self.candidate else self.target_bytes
 
     @property
     def is_on_disk(self) -> bool:
@@ -62,10 +58,10 @@ def rows(rec: Recommendation, *, show_all: bool) -> list[Row]:
 
 def row_of(rec: Recommendation, estimate: Estimate) -> Row | None:
     """None for the baseline, where nothing is proposed."""
-    target_bytes = min((sum(d.target.total_bytes for d in c.memory) for c in rec.candidates), default=0)
     if estimate.config.method in METHODS:
+        target_bytes = min((sum(d.target.total_bytes for d in c.memory) for c in rec.candidates), default=0)
         return Row(estimate, None, target_bytes)
     for candidate in rec.candidates:
         if candidate.draft.content_hash == estimate.config.draft:
-            return Row(estimate, candidate, target_bytes)
+            return Row(estimate, candidate, candidate.memory_bytes)
     return None

@@ -75,7 +75,7 @@ def expected(rec: Recommendation) -> Expected | None:
     replayed = _replayed_break_even(rec, best)
     return Expected(
         config=best.config,
-        label=_label(rec, best),
+        label=f"{rec.label_of(best.config)}, {setting_of(best.config)}",
         evidence=best.evidence,
         target=rec.target.path or FILE_TO_NAME,
         acceptance_rate=best.acceptance_rate,
@@ -111,11 +111,6 @@ def _replayed_break_even(rec: Recommendation, best: Estimate) -> float | None:
     if subject is None or subject.best.config != best.config or subject.break_even is None:
         return None
     return subject.break_even.acceptance_rate
-
-
-def _label(rec: Recommendation, best: Estimate) -> str:
-    proposer = rec.draft_of(best.config).label if best.config.draft else best.config.method
-    return f"{proposer}, {setting_of(best.config)}"
 
 
 def _lengths(rec: Recommendation, best: Estimate) -> tuple[Shorter, ...]:
