@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from advisor.cost.calibration import token_s
 from advisor.types import Baseline, Build, CostCurve, Estimate, Trial
 
 
@@ -16,6 +15,12 @@ def baseline(trials: Sequence[Trial], target_curve: CostCurve) -> Baseline:
         return Baseline(1 / seconds, seconds, "measured")
     seconds = statistics.median(target_curve.anchor_s)
     return Baseline(1 / seconds, seconds, "replay")
+
+
+def token_s(trials: Sequence[Trial]) -> float:
+    """The target's seconds a token over the baselines of these trials."""
+    runs = [run for trial in trials for run in trial.baselines]
+    return sum(run.decode_s for run in runs) / sum(run.tokens - 1 for run in runs)
 
 
 def drift_over(trials: Sequence[Trial]) -> float:
@@ -43,7 +48,7 @@ def notes(
     if served_by is not None:
         said.append(
             f"Acceptance was replayed with {_named(replayed_by)}; answers, costs and real runs are those of "
-            f"{_named(served_by)}. What a step costs there was fitted to its runs at two draft lengths."
+            f"{_named(served_by)}."
         )
     return tuple(said)
 

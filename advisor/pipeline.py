@@ -1,6 +1,6 @@
 """The one page that knows the order of the stages.
 
-measured:   probe -> prune -> transcripts -> replay -> curves (-> calibrate) -> predict -> search -> recommend
+measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> search -> recommend
 swept:      probe -> prune -> every cell of the grid -> recommend
 predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
 """
@@ -86,7 +86,6 @@ def recommend(
             study.write_transcripts()
             study.replay_drafts()
             study.measure_curves()
-            study.calibrate_costs()
             study.predict()
             study.run_the_best()
         except KeyboardInterrupt:

@@ -65,7 +65,6 @@ def search(
     trial_s: float,
     time_left_s: Callable[[], float],
     progress: Progress,
-    known: Sequence[Trial] = (),
     on_trial: Callable[[Trial], None] = lambda _trial: None,
     is_stored: Callable[[Config, int], bool] = lambda _config, _prompt: True,
 ) -> SearchResult:
@@ -75,8 +74,8 @@ def search(
     ``journal`` is the file that keeps the study, None where nothing can be kept. ``proposers`` are the drafts and
     methods that were asked about, also those that have failed since. A study of the same name goes on where it stopped;
     a run of it for which ``is_stored`` is false is lost, and measured again only where there is time.
-    ``known`` are real runs from before the search, which count as evidence. ``on_trial`` sees every trial as it ends,
-    so that an interrupt loses none. A draft or method whose engine fails is dropped and named in ``failed``.
+    ``on_trial`` sees every trial as it ends, so that an interrupt loses none. A draft or method whose engine fails is
+    dropped and named in ``failed``.
     """
     space = _space(proposers, k_max)
     trials: list[Trial] = []
@@ -115,7 +114,7 @@ def search(
     while True:
         if not predictor.analytics:
             return SearchResult(tuple(trials), STOPPED_EMPTY, failed)
-        belief = predictor.believe([*known, *trials])
+        belief = predictor.believe(trials)
         config, reason = next_config(belief)
         if reason == STOPPED_SETTLED:
             config = unmeasured_pick(belief)

@@ -16,17 +16,15 @@ from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.replay import at_once, replay_all
 from advisor.acceptance.transcripts import spread, write_transcripts
-from advisor.cost import calibration
 from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
 from advisor.cost.step_law import step_law
 from advisor.engines import StartEngine, StartRunner
 from advisor.engines.base import LONGEST_CHAIN, Engine, LoadOptions, Role, Runner
-from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, TargetFailure
+from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.host import with_decode_bandwidth
 from advisor.ngram import METHODS
 from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, room_for_two, thread_counts, with_one_target_placement
 from advisor.predict.predictor import Predictor
-from advisor.predict.steady import steadied
 from advisor.progress import Progress
 from advisor.recommend import answer
 from advisor.remedies import Remedies
@@ -35,7 +33,6 @@ from advisor.search import search
 from advisor.store import Store, data_dir
 from advisor.types import (
     Candidate,
-    Config,
     CostCurve,
     MeasurementNotes,
     Model,
@@ -50,8 +47,6 @@ from advisor.types import (
 INTERRUPTED = "interrupted"
 REPLAYS_END = 0.6  # no replay begins after this share of the budget: curves and a real run must follow
 VISITS = 2  # a shared machine changes within minutes: every curve is seen at more than one time
-CALIBRATED_DRAFTS = 3
-CALIBRATION_END = 0.8  # no draft is calibrated after this share of the budget: its best setting must still run
 ROUNDS_PER_VISIT: dict[Role, int] = {"target": 4, "draft": 3}
 
 
@@ -90,7 +85,6 @@ class Study:
         self._target_visits: list[CostCurve] = []
         self._draft_visits: dict[str, list[CostCurve]] = {}
         self._predictor: Predictor | None = None
-        self._calibration: list[Trial] = []
         self._trials: list[Trial] = []
         self._stop_reason = ""
 
@@ -152,24 +146,21 @@ class Study:
     def measure_curves(self) -> None:
         """Cost: t(b) of the target alone and d(b) of each draft beside it, in two visits spread over time.
 
-        The second visit is for drafts that can still win. For a server that computes elsewhere nothing is timed here.
+        The second visit is for drafts that can still win.
         """
-        if self._is_served and not self._on_this_cpu:
-            return
         if self._is_served:
-            self._runner.shutdown()  # its memory is needed
-            self._open_target(self._threads, self._engine)
+            self._engine.shutdown()  # it has replayed what there was to replay
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         for visit in range(VISITS):
             if visit and self._time_left_s() < 0:
                 return
-            self._engine.close("draft")
+            self._runner.close("draft")
             self._target_visits.append(self._curve("target", {"target": self._target}, visit))
             failures: dict[str, AdvisorError] = {}
             for candidate in self._contenders() if visit else self._candidates:
                 draft = candidate.draft
                 layers = candidate.placement.draft_gpu_layers
-                self._engine.open("draft", draft, LoadOptions(self._settings.context, self._threads, layers))
+                self._runner.open("draft", draft, LoadOptions(self._settings.context, self._threads, layers))
                 try:
                     curve = self._curve("draft", {"target": self._target, "draft": draft}, visit)
                     self._draft_visits.setdefault(draft.content_hash, []).append(curve)
@@ -177,36 +168,6 @@ class Study:
                     failures[draft.content_hash] = error
                 self._progress.step(draft.label)
             self._reject(failures)
-
-    def calibrate_costs(self) -> None:
-        """What the server makes of these costs: its own runs of the most promising drafts at two lengths."""
-        if not self._is_served:
-            return
-        self._engine.shutdown()  # the server needs its memory
-        before = self._costs_before_runs()
-        self._take_costs(before)
-        ranked = sorted(self._predict().estimates([], 1.0), key=lambda one: -one.speedup)
-        promising = list(dict.fromkeys(one.config.draft for one in ranked))[:CALIBRATED_DRAFTS]
-        lengths = sorted({min(k, self._settings.k_max) for k in calibration.LENGTHS})
-        self._progress.stage("measure what steps cost in the server", len(promising) * len(lengths))
-        measure, prompts = self._measurer(), range(min(self._plan.trial_prompts, len(self._transcripts)))
-        failures: dict[str, AdvisorError] = {}
-        for draft in promising:
-            try:
-                for config in (Config(draft, k) for k in lengths):
-                    if self._calibration and self._time_left_s() < self._settings.budget_s * (1 - CALIBRATION_END):
-                        break
-                    self._calibration.append(Trial.of(config, [measure(config, prompt) for prompt in prompts]))
-                    self._progress.step(f"k={config.k}")
-            except TargetFailure:
-                raise
-            except EngineError as error:
-                failures[draft] = error
-        self._calibration = [trial for trial in self._calibration if trial.config.draft not in failures]
-        self._reject(failures)
-        if self._calibration:
-            reevaluates = step_law(self._runner.build).reevaluates
-            self._take_costs(calibration.fit(steadied(self._calibration), before, reevaluates=reevaluates))
 
     def predict(self) -> None:
         ngram = NgramAcceptance(self._transcripts, context=self._settings.context, max_tokens=self._plan.max_tokens)
@@ -228,7 +189,6 @@ class Study:
             trial_s=self._trial_s(prompts),
             time_left_s=self._time_left_s,
             progress=self._progress,
-            known=self._calibration,
             on_trial=self._trials.append,
             is_stored=measurer.is_stored,
         )
@@ -242,10 +202,9 @@ class Study:
         measured_now = any(engine.used for engine in self._remedies.started)
         if measured_now:
             self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
-        trials = [*self._calibration, *self._trials]
         target_curve = merged(self._target_visits)
-        baseline = conclusion.baseline(trials, target_curve)
-        found = answer(self._predictor.estimates(trials, baseline.tokens_per_second), self._candidates)
+        baseline = conclusion.baseline(self._trials, target_curve)
+        found = answer(self._predictor.estimates(self._trials, baseline.tokens_per_second), self._candidates)
         return Recommendation(
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
             build=self._runner.build,
@@ -264,18 +223,18 @@ class Study:
             traces=self._traces,
             target_curve=target_curve,
             draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
-            trials=tuple(trials),
+            trials=tuple(self._trials),
             measurement=MeasurementNotes(
                 prompts=len(self._transcripts),
                 answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),
-                trials=len(trials),
-                anchor_drift=conclusion.drift_over(trials) if self._is_served else self._drift(),
+                trials=len(self._trials),
+                anchor_drift=self._drift(),
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,
                 repack_off=self._runner.repack_off,
                 notes=conclusion.notes(
-                    found.best, trials, self._engine.build, self._runner.build if self._calibration else None
+                    found.best, self._trials, self._engine.build, self._runner.build if self._is_served else None
                 ),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -289,29 +248,6 @@ class Study:
     @property
     def _is_served(self) -> bool:
         return self._runner is not self._engine
-
-    @property
-    def _on_this_cpu(self) -> bool:
-        """Whether the server computes where this process does."""
-        places = [candidate.placement for candidate in self._candidates]
-        return all(place.target_gpu_layers == place.draft_gpu_layers == 0 for place in places)
-
-    def _costs_before_runs(self) -> calibration.Costs:
-        if self._target_visits:
-            drafts = {draft: merged(visits) for draft, visits in self._draft_visits.items()}
-            return calibration.Costs(merged(self._target_visits), drafts)
-        return calibration.expected(
-            self._target,
-            [candidate.draft for candidate in self._candidates],
-            self._plan.token_s,
-            typical_depth(self._transcripts),
-            self._settings.k_max + 1,
-        )
-
-    def _take_costs(self, costs: calibration.Costs) -> None:
-        """As of a server, whether or not its runs have a say in them yet."""
-        self._target_visits = [replace(costs.target, fitted=True)]
-        self._draft_visits = {draft: [replace(curve, fitted=True)] for draft, curve in costs.drafts.items()}
 
     def _trial_s(self, prompts: int) -> float:
         """What a trial is expected to take. A server starts for it; twice a prompt where there is no room for two."""
@@ -364,7 +300,7 @@ class Study:
         # Of a draft's curve a step needs d(1) often and the re-evaluation d(k + 1) once: a few points of that do.
         coarse = role == "draft" or 3 * b_max * self._plan.token_s > share_s
         return measure_curve(
-            self._engine,
+            self._runner,
             self._store,
             models,
             role,
@@ -389,11 +325,11 @@ class Study:
             "draft_gpu_layers": placements[draft.content_hash].draft_gpu_layers if draft else 0,
         }
 
-    def _open_target(self, threads: int, engine: Runner | None = None) -> None:
+    def _open_target(self, threads: int) -> None:
         layers = self._candidates[0].placement.target_gpu_layers
         outputs = self._settings.k_max + 1
         options = LoadOptions(self._settings.context, threads, layers, outputs=outputs, room_for_two=self._has_room)
-        (engine or self._runner).open("target", self._target, options)
+        self._runner.open("target", self._target, options)
 
     def _new_engine(self) -> Engine:
         return self._remedies.new(self._start_engine)

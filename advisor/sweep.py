@@ -16,7 +16,6 @@ import numpy as np
 
 from advisor import conclusion
 from advisor.acceptance.transcripts import spread
-from advisor.cost.calibration import token_s
 from advisor.engines.base import LoadOptions, Runner
 from advisor.errors import EngineError, TargetFailure, WorkloadError
 from advisor.host import with_decode_bandwidth
@@ -111,7 +110,7 @@ class Sweep:
 
     def conclude(self, stop_reason: str = DONE) -> Recommendation:
         """ValueError before the first cell."""
-        nothing_timed = CostCurve(0, (token_s(self._trials),), {})
+        nothing_timed = CostCurve(0, (conclusion.token_s(self._trials),), {})
         baseline = conclusion.baseline(self._trials, nothing_timed)
         categories = [text.category for text in self._texts]
         found = answer(

@@ -323,14 +323,12 @@ class CostCurve:
     """Measured seconds of one decode of b tokens, b = 1 .. at a context depth.
 
     ``rounds_s[b]`` holds one value per interleaved round; ``anchor_s`` the target's t(1) of the same rounds, so that
-    ``rounds_s[b][r] / anchor_s[r]`` is free of drift. ``fitted``: it is of a server, scaled to whole runs
-    (see cost/calibration.py).
+    ``rounds_s[b][r] / anchor_s[r]`` is free of drift.
     """
 
     depth: int
     anchor_s: tuple[float, ...]
     rounds_s: dict[int, tuple[float, ...]]
-    fitted: bool = False
 
 
 @dataclass(frozen=True)

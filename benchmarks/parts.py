@@ -9,7 +9,6 @@ from pathlib import Path
 
 from advisor import pipeline
 from advisor.acceptance.replay import P_MIN_GRID
-from advisor.cost import calibration
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.export import llama_server
 from advisor.gguf import read_model
@@ -30,7 +29,7 @@ LONG_BUDGET, DEMO_BUDGET_S = "4m", 210.0
 ERROR_PASSES, ERROR_TOKENS = 3, 64
 BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS = 2, 4, 32
 TEMPERATURES = (0.0, 0.8)
-LOOP_K, LOOP_PROMPTS, LOOP_TOKENS, LOOP_ROUNDS = (2, 4, 8), 4, 48, 6
+LOOP_K, LOOP_PROMPTS, LOOP_TOKENS = (2, 4, 8), 4, 48
 SERVED_BUDGET_S = 420.0
 BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
 
@@ -92,15 +91,10 @@ def real_server(host: Host, _seed: int) -> Iterator[str]:
     bench.open(draft)
     beside.open(draft)
     yield from report.loops(list(server_loop.loops(bench, beside, draft, configs, transcripts, LOOP_TOKENS)))
-    b_max = max(*LOOP_K, *map(len, server_loop.FORCED_RATES)) + 1
-    target_curve, draft_curve = (
-        bench.curve(role, draft, transcripts, b_max=b_max, rounds=LOOP_ROUNDS) for role in rungs.ROLES
-    )
     bench.engine.shutdown()
     yield ""
-    before = calibration.Costs(target_curve, {draft.content_hash: draft_curve})
     rates = server_loop.FORCED_RATES
-    yield from report.forced(list(server_loop.forced(engine.server, draft, before, rates, transcripts, LOOP_TOKENS)))
+    yield from report.forced(list(server_loop.forced(beside, engine.server, draft, rates, transcripts, LOOP_TOKENS)))
     engine.shutdown()
 
 

@@ -152,7 +152,7 @@ def served(rec: Recommendation, found: Sequence[Checked], drafted: int) -> Itera
 
 
 def forced(found: Sequence[Forced]) -> Iterator[str]:
-    yield "Acceptance forced in the server; costs: curves of this process, scaled to two runs of the server:"
+    yield "Acceptance forced in the server; costs: decodes timed in the server:"
     yield ""
     yield from _headings("accepted by place", "tokens a step", "predicted", "measured", "error")
     for one in found:

@@ -25,7 +25,7 @@ from advisor.types import (
     Transcript,
     Trial,
 )
-from benchmarks.measure import Bench
+from benchmarks.measure import Bench, Pair
 
 
 class ServedEngine:
@@ -81,7 +81,7 @@ class ServedEngine:
         rounds: int,
         budget_s: float,
     ) -> list[list[float]]:
-        raise NotImplementedError("a server times whole answers")
+        return self.server.time_decodes(operations, tokens, depth, sampling, rounds=rounds, budget_s=budget_s)
 
     def shutdown(self) -> None:
         self.server.shutdown()
@@ -104,17 +104,17 @@ class Checked:
 def check(
     bench: Bench, rec: Recommendation, drafts: Mapping[str, Model], transcripts: Sequence[Transcript], max_tokens: int
 ) -> Iterator[Checked]:
-    """The best setting of every draft and method, run in the server beside its own baseline (steadied)."""
+    """The best setting of every draft and method, run in the server beside its own baseline (steadied), prompt by
+    prompt."""
     best: dict[str, Estimate] = {}
     for estimate in rec.estimates:
         best.setdefault(estimate.config.proposer, estimate)
-    trials = []
-    for config in (estimate.config for estimate in best.values()):
-        pairs = []
-        for one in transcripts:
+    pairs: dict[Config, list[Pair]] = {estimate.config: [] for estimate in best.values()}
+    for one in transcripts:
+        for config, found in pairs.items():
             baseline = bench.answer(one, max_tokens)
-            pairs.append((baseline, bench.speculate(one, drafts.get(config.draft), config, max_tokens)))
-        trials.append(Trial.of(config, pairs))
+            found.append((baseline, bench.speculate(one, drafts.get(config.draft), config, max_tokens)))
+    trials = [Trial.of(config, found) for config, found in pairs.items()]
     for estimate, trial in zip(best.values(), steadied(trials), strict=True):
         yield Checked(rec.label_of(trial.config), estimate, speedup_of(trial.pairs))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from advisor.engines.base import Engine, Operation, Role
+from advisor.engines.base import Operation, Role, Runner
 from advisor.store import Store
 from advisor.types import CostCurve, Model, Sampling, Transcript
 
@@ -49,7 +49,7 @@ def curve_points(b_max: int, *, coarse: bool) -> tuple[int, ...]:
 
 
 def measure_curve(
-    engine: Engine,
+    runner: Runner,
     store: Store,
     models: dict[Role, Model],
     role: Role,
@@ -66,14 +66,14 @@ def measure_curve(
 ) -> CostCurve:
     """A few rounds of the curve of the target or of the draft, from the store if they are there.
 
-    ``models`` names what the engine holds, ``loading`` how (threads, placement). ``visit`` numbers measurements of the
+    ``models`` names what the runner holds, ``loading`` how (threads, placement). ``visit`` numbers measurements of the
     same curve at different times; they are kept apart and joined by ``merged``. Unsettled rounds are measured again
     once while ``budget_s`` lasts; at least one round is always measured.
     """
     key: dict[str, object] = {
         "host": host,
-        "build": engine.build.key,
-        "repack_off": engine.repack_off,
+        "build": runner.build.key,
+        "repack_off": runner.repack_off,
         "models": {name: model.content_hash for name, model in models.items()},
         "role": role,
         "loading": dict(loading),
@@ -87,10 +87,10 @@ def measure_curve(
         return stored
     started = time.perf_counter()
     operations = curve_operations(role, points)
-    measured = engine.time_decodes(operations, text, depth, sampling, rounds=rounds, budget_s=budget_s)
+    measured = runner.time_decodes(operations, text, depth, sampling, rounds=rounds, budget_s=budget_s)
     unsettled = sum(not _settled(operations, one) for one in measured)
     if unsettled and time.perf_counter() - started < budget_s:
-        measured += engine.time_decodes(operations, text, depth, sampling, rounds=unsettled, budget_s=budget_s / 2)
+        measured += runner.time_decodes(operations, text, depth, sampling, rounds=unsettled, budget_s=budget_s / 2)
     settled = [one for one in measured if _settled(operations, one)]
     curve = _curve(operations, settled or measured, role, depth)
     store.put("curve", key, curve, wall_s=time.perf_counter() - started)
@@ -112,7 +112,6 @@ def merged(visits: Sequence[CostCurve]) -> CostCurve:
         depth=visits[0].depth,
         anchor_s=tuple(anchor for visit in visits for anchor in visit.anchor_s),
         rounds_s={b: tuple(s for visit in visits for s in visit.rounds_s[b]) for b in visits[0].rounds_s},
-        fitted=visits[0].fitted,
     )
 
 

@@ -44,7 +44,7 @@ class RolloutOptions:
 
 
 class Runner(Protocol):
-    """Answers prompts, alone or speculating, and times it. All that a server can do."""
+    """Answers prompts, alone or speculating, and times it, and single decodes. All that a server can do."""
 
     @property
     def build(self) -> Build: ...
@@ -74,15 +74,6 @@ class Runner(Protocol):
     def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         """A real speculative run of target and draft."""
 
-    def shutdown(self) -> None: ...
-
-
-class Engine(Runner, Protocol):
-    """A runner that also looks inside: what a draft would have proposed, and what one decode costs."""
-
-    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
-        """Replay the draft over a transcript."""
-
     def time_decodes(
         self,
         operations: Sequence[Operation],
@@ -94,3 +85,12 @@ class Engine(Runner, Protocol):
         budget_s: float,
     ) -> list[list[float]]:
         """Seconds of each operation, one list a round."""
+
+    def shutdown(self) -> None: ...
+
+
+class Engine(Runner, Protocol):
+    """A runner that also looks inside: what a draft would have proposed."""
+
+    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
+        """Replay the draft over a transcript."""

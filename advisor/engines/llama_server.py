@@ -2,29 +2,42 @@
 
 Where memory allows it two servers are alive: the target alone, and one that speculates. Whatever decides how one is
 started (models, context, every draft length) is a command-line option, so a change of it is a restart of that server;
-the idle one of the two takes memory, no time. Without that memory they replace each other. Known remedy (one, tried
-once): as in ``llama_cpp_python.py``, here ``--no-repack``.
+the idle one of the two takes memory, no time. Without that memory they replace each other. While decodes are timed a
+third holds the draft alone, in place of the one that speculates. Known remedy (one, tried once): as in
+``llama_cpp_python.py``, here ``--no-repack``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from advisor.dialect import Dialect
-from advisor.engines.base import LoadOptions, Role
+from advisor.engines.base import LoadOptions, Operation, Role
 from advisor.engines.find_server import Program, speech
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S
 from advisor.engines.server_answer import check_run, read_run
+from advisor.engines.server_decodes import time_decodes
 from advisor.engines.server_process import Deadlines, Server
 from advisor.errors import EngineCrash, EngineRefusal
 from advisor.ngram import METHODS
 from advisor.types import Build, Config, Message, Model, Run, Sampling
 
-Duty = Literal["alone", "speculating"]
+Duty = Literal["alone", "speculating", "draft"]
+Flags = Callable[[], list[str]]
 T = TypeVar("T")
 BASELINE = Config("", 0, method="none")
+HOLDS_ALONE: dict[Role, Duty] = {"target": "alone", "draft": "draft"}
+
+# What is stopped before a server starts: the draft alone before real runs; where there is no room for two copies of a
+# model, whatever holds one.
+RIVALS: dict[Duty, tuple[Duty, ...]] = {"alone": (), "draft": (), "speculating": ("draft",)}
+CROWDED_OUT: dict[Duty, tuple[Duty, ...]] = {
+    "alone": ("speculating",),
+    "draft": ("speculating",),
+    "speculating": ("alone", "draft"),
+}
 
 
 @dataclass
@@ -84,12 +97,11 @@ class LlamaServer:
         if self._opened.pop(role, None) is None:
             return
         self._stop("speculating")
-        if role == "target":
-            self._stop("alone")
+        self._stop(HOLDS_ALONE[role])
 
     def shutdown(self) -> None:
-        self._stop("speculating")
-        self._stop("alone")
+        for duty in tuple(self._serving):
+            self._stop(duty)
 
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
         def ask(serving: _Serving) -> tuple[int, ...]:
@@ -98,18 +110,18 @@ class LlamaServer:
             body = {"content": text, "add_special": True, "parse_special": True}
             return tuple(_tokens(serving.server, "/tokenize", body))
 
-        return self._with_server("alone", self._target_flags, ask)
+        return self._with_server("alone", self._flags_alone, ask)
 
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         def ask(serving: _Serving) -> str:
             return _field(serving.server, "/detokenize", {"tokens": list(tokens)}, "content", str)
 
-        text = self._with_server("alone", self._target_flags, ask)
+        text = self._with_server("alone", self._flags_alone, ask)
         return text, bool(tokens) and tokens[-1] in self._end_tokens
 
     def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
         """Raises EngineRefusal when the server speculated though nothing told it to."""
-        return self._run("alone", self._target_flags, BASELINE, prompt, sampling, max_tokens)
+        return self._run("alone", self._flags_alone, BASELINE, prompt, sampling, max_tokens)
 
     def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         """Raises EngineRefusal when nothing was drafted though something should have been."""
@@ -131,12 +143,35 @@ class LlamaServer:
 
         return self._run("speculating", flags, config, prompt, sampling, max_tokens)
 
+    def time_decodes(
+        self,
+        operations: Sequence[Operation],
+        tokens: Sequence[int],
+        depth: int,
+        sampling: Sampling,
+        *,
+        rounds: int,
+        budget_s: float,
+    ) -> list[list[float]]:
+        """As an engine does, by tiny requests (see ``server_decodes.py``)."""
+        roles: list[Role] = list(dict.fromkeys(role for role, _ in operations))
+
+        def ask(serving: Mapping[Duty, _Serving]) -> list[list[float]]:
+            servers = {role: serving[HOLDS_ALONE[role]].server for role in roles}
+            request = completion([], sampling, 0)
+            return time_decodes(servers, operations, tokens, depth, request, rounds=rounds, budget_s=budget_s)
+
+        def flags(role: Role) -> Flags:
+            return lambda: self._flags_alone(role)
+
+        return self._with_servers({HOLDS_ALONE[role]: flags(role) for role in roles}, ask)
+
     # -- runs ----------------------------------------------------------------------------------------------------------
 
     def _run(
         self,
         duty: Duty,
-        flags: Callable[[], list[str]],
+        flags: Flags,
         config: Config,
         prompt: Sequence[int],
         sampling: Sampling,
@@ -168,10 +203,13 @@ class LlamaServer:
 
     # -- servers -------------------------------------------------------------------------------------------------------
 
-    def _with_server(self, duty: Duty, flags: Callable[[], list[str]], ask: Callable[[_Serving], T]) -> T:
+    def _with_server(self, duty: Duty, flags: Flags, ask: Callable[[_Serving], T]) -> T:
+        return self._with_servers({duty: flags}, lambda serving: ask(serving[duty]))
+
+    def _with_servers(self, wanted: Mapping[Duty, Flags], ask: Callable[[Mapping[Duty, _Serving]], T]) -> T:
         self._used = True
         try:
-            return self._asked(duty, flags, ask)
+            return self._asked(wanted, ask)
         except EngineCrash as crash:
             remedied = self._extra_buffers and self.dialect.no_repack and crash.signal_name in CODE_CRASHES
             if not remedied:
@@ -179,21 +217,22 @@ class LlamaServer:
         self.shutdown()  # both run with the remedy from now on
         self._extra_buffers = False
         try:
-            result = self._asked(duty, flags, ask)
+            result = self._asked(wanted, ask)
         except EngineCrash:
             self._extra_buffers = True  # it was not the remedy's disease
             raise
         self._on_remedy()
         return result
 
-    def _asked(self, duty: Duty, flags: Callable[[], list[str]], ask: Callable[[_Serving], T]) -> T:
-        serving = self._started(duty, tuple(flags()))
+    def _asked(self, wanted: Mapping[Duty, Flags], ask: Callable[[Mapping[Duty, _Serving]], T]) -> T:
+        serving = {duty: self._started(duty, tuple(flags())) for duty, flags in wanted.items()}
         try:
             return ask(serving)
         except EngineRefusal:
             raise
         except BaseException:  # dead, ended, or Ctrl-C before the answer
-            self._stop(duty)
+            for duty in wanted:
+                self._stop(duty)
             raise
 
     def _started(self, duty: Duty, flags: tuple[str, ...]) -> _Serving:
@@ -201,8 +240,8 @@ class LlamaServer:
         if serving is not None and serving.flags == flags:
             return serving
         self._stop(duty)
-        if not self._model("target")[1].room_for_two:
-            self._stop("speculating" if duty == "alone" else "alone")
+        for other in RIVALS[duty] if self._model("target")[1].room_for_two else CROWDED_OUT[duty]:
+            self._stop(other)
         load_s = sum(model.weights_bytes for model, _ in self._opened.values()) / LOAD_BYTES_PER_S
         server = Server.start(self.program.argv, flags, self._deadlines, load_s=load_s)
         self._serving[duty] = _Serving(server, flags)
@@ -214,8 +253,8 @@ class LlamaServer:
             self._peak_memory_bytes = max(self._peak_memory_bytes, serving.server.peak_memory_bytes)
             serving.server.stop()
 
-    def _target_flags(self) -> list[str]:
-        model, options = self._model("target")
+    def _flags_alone(self, role: Role = "target") -> list[str]:
+        model, options = self._model(role)
         dialect = self.dialect
         argv = ["-m", model.path, "-c", str(options.context), "-np", "1", "-t", str(options.threads)]
         argv += ["-ngl", dialect.layers(options.gpu_layers)]
@@ -232,7 +271,7 @@ class LlamaServer:
         if config.method not in METHODS and (config.draft or config.method != "draft-mtp"):
             model, options = self._model("draft")
             draft = ["-md", model.path, "-ngld", self.dialect.layers(options.gpu_layers), "-td", str(options.threads)]
-        return [*self._target_flags(), *self.dialect.speculation(config, draft)]
+        return [*self._flags_alone(), *self.dialect.speculation(config, draft)]
 
     def _model(self, role: Role) -> tuple[Model, LoadOptions]:
         if role not in self._opened:

@@ -22,8 +22,6 @@ def caveats(rec: Recommendation, drafts: Sequence[DraftReasons], category: str |
             "taken side by side, but on a quieter machine they would be surer."
         )
     said += _few_rounds(rec, drafts)
-    if rec.target_curve.fitted:
-        said.append("What decodes cost in the server was fitted to its whole runs at two draft lengths.")
     if notes.prompts:
         said.append(f"The search ended because: {notes.stop_reason}.")
     if notes.repack_off:
@@ -54,4 +52,4 @@ def _few_rounds(rec: Recommendation, drafts: Sequence[DraftReasons]) -> list[str
 
 
 def _is_short(curve: CostCurve) -> bool:
-    return bool(curve.rounds_s) and not curve.fitted and len(curve.anchor_s) < FEW_ROUNDS
+    return bool(curve.rounds_s) and len(curve.anchor_s) < FEW_ROUNDS

@@ -124,9 +124,8 @@ def _context_change(rec: Recommendation, subject: DraftReasons) -> Change:
         return Change(what, speedup, f"{said}; {why}.")
     depth = rec.target_curve.depth
     if usable(rec.target_curve) and depth and subject.best.evidence != "prior":
-        what_was = "answers" if rec.target_curve.fitted else "decodes"
         speed = (
-            f"{what_was} were timed at a depth of {depth} tokens, whatever is reserved, so the speedup at that depth "
+            f"decodes were timed at a depth of {depth} tokens, whatever is reserved, so the speedup at that depth "
             "stays; how it changes with depth is not in this record"
         )
         return Change(what, None, f"{said}; {speed}.")

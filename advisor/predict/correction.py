@@ -26,7 +26,6 @@ FLOOR_NOISE_SD = 0.01  # two runs of one config never agree better than this
 LENGTH_SCALES = (1.0, 0.7, 0.3, 0.3)  # of log draft cost, log k, acceptance rate, p_min
 OTHER_DRAFT = 1.0  # and of being another draft: two drafts alike in all four still share only exp(-1) of OWN_SD
 ANY, NONE = 1e6, 0.2  # length scales of what does not matter, and of what shares nothing, in the error of a draft
-SERVER_DOUBT = 2.5  # costs fitted to runs of a server at two lengths are this much less sure than timed decodes
 CHEAPEST_DRAFT = 0.003  # of a target pass: where a method without a draft stands on the scale of log draft cost
 
 
@@ -61,17 +60,16 @@ def observe(analytic: Analytic, trial: Trial, where: tuple[float, ...]) -> Obser
 
 
 class Correction:
-    """Posterior of the log correction given observations. ``proposers``: how many coordinates of them features have;
-    ``doubt`` widens all scales."""
+    """Posterior of the log correction given observations. ``proposers``: how many coordinates of them features have."""
 
-    def __init__(self, observations: Sequence[Observation], proposers: int, doubt: float = 1.0) -> None:
+    def __init__(self, observations: Sequence[Observation], proposers: int) -> None:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
         kernel = (
-            ConstantKernel((doubt * SHARED_SD) ** 2)
-            + ConstantKernel((doubt * DRAFT_SD) ** 2) * RBF((*[ANY] * len(LENGTH_SCALES), *[NONE] * proposers))
-            + ConstantKernel((doubt * OWN_SD) ** 2) * RBF((*LENGTH_SCALES, *[OTHER_DRAFT] * proposers))
+            ConstantKernel(SHARED_SD**2)
+            + ConstantKernel(DRAFT_SD**2) * RBF((*[ANY] * len(LENGTH_SCALES), *[NONE] * proposers))
+            + ConstantKernel(OWN_SD**2) * RBF((*LENGTH_SCALES, *[OTHER_DRAFT] * proposers))
         )
         noise = np.array([o.noise_sd**2 for o in observations]) if observations else 1e-10
         self._process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)

@@ -14,7 +14,7 @@ from advisor.acceptance.walk import DraftAcceptance, pooled
 from advisor.cost.curves import reference
 from advisor.cost.step_law import NO_DRAFT, StepLaw
 from advisor.predict.analytic import Analytic, AnalyticModel, acceptance_rate
-from advisor.predict.correction import SERVER_DOUBT, Correction, features, observe
+from advisor.predict.correction import Correction, features, observe
 from advisor.predict.steady import steadied
 from advisor.types import Config, CostCurve, Estimate, Trace, Trial
 
@@ -68,7 +68,6 @@ class Predictor:
         seed: int = 0,
     ) -> None:
         self.analytics: dict[Config, Analytic] = {}
-        self._doubt = SERVER_DOUBT if target_curve.fitted else 1.0
         self._categories: tuple[str, ...] = ()
         unit = reference([target_curve], list(draft_curves.values()))
         for draft, curve in draft_curves.items():
@@ -97,7 +96,7 @@ class Predictor:
         proposers = sorted({config.proposer for config in self.analytics})
         where = {config: features(analytic, proposers) for config, analytic in self.analytics.items()}
         seen = [observe(self.analytics[config], trial, where[config]) for config, trial in measured.items()]
-        mean, covariance = Correction(seen, len(proposers), self._doubt).at(list(where.values()))
+        mean, covariance = Correction(seen, len(proposers)).at(list(where.values()))
         return Belief(
             configs=tuple(self.analytics),
             log_mean=np.log([analytic.speedup for analytic in analytics]) + mean,

@@ -79,10 +79,15 @@ def names_of(entry: str) -> list[str]:
     return [name.strip() for name in NAMES.match(entry)[0].split(",")]
 
 
+def decode_ms(model: str, b: int) -> float:
+    return (2.0 if "Draft" in model else 40.0) * (1 + 0.1 * (b - 1))
+
+
 class Fake:
     def __init__(self, given: dict[str, str], build: str, mode: str) -> None:
         self.given, self.build, self.mode = given, build, mode
         self.counters = {"drafts": 0, "per_position": [0] * 64}
+        self.held: tuple[int, ...] = ()
         with Path(sys.argv[0]).with_name("pids").open("a") as pids:
             pids.write(f"{os.getpid()}\n")
 
@@ -180,8 +185,9 @@ class Fake:
         ended = len(tokens) == 40
         if ended:
             tokens[-1] = END
-        assert body["cache_prompt"] is False, "a prompt must not find an earlier one"
         timings: dict[str, Any] = {"prompt_n": 5, "prompt_ms": 50.0, "predicted_n": len(tokens), "predicted_ms": 400.0}
+        if body["cache_prompt"]:
+            timings = self.time(tuple(body["prompt"]), body["n_predict"])
         if self.mode == "miscounts":
             timings["predicted_n"] += 1
         if self.k:
@@ -189,6 +195,20 @@ class Fake:
             timings |= {"draft_n": drafted, "draft_n_accepted": accepted} if drafted else {}
         reply = {"tokens": tokens, "timings": timings, "stop_type": "eos" if ended else "limit", "content": "…"}
         return 200, json.dumps(reply)
+
+    def time(self, prompt: tuple[int, ...], length: int) -> dict[str, Any]:
+        """What is held already is not decoded again; a decode of b tokens takes ``decode_ms(model, b)``."""
+        same = next((i for i, pair in enumerate(zip(prompt, self.held, strict=False)) if pair[0] != pair[1]), None)
+        known = 0 if self.mode == "cannot-go-on" else min(len(prompt), len(self.held)) if same is None else same
+        read = max(1, len(prompt) - known)
+        self.held = prompt + tuple(range(10, 10 + length - 1))
+        model = self.given["--model"]
+        return {
+            "prompt_n": read,
+            "prompt_ms": decode_ms(model, read),
+            "predicted_n": length,
+            "predicted_ms": (length - 1) * decode_ms(model, 1),
+        }
 
     def speculate(self, length: int) -> tuple[int, int]:
         emitted, drafted, accepted = 1, 0, 0

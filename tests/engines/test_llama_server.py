@@ -15,7 +15,7 @@ import pytest
 
 from advisor.dialect import dialect_of
 from advisor.engines import RUNNERS, llama_server, server_process
-from advisor.engines.base import LoadOptions
+from advisor.engines.base import LoadOptions, Operation
 from advisor.engines.find_server import PACKAGED, Program, devices, find_server
 from advisor.engines.llama_server import LlamaServer
 from advisor.engines.server_process import Deadlines
@@ -24,7 +24,7 @@ from advisor.gguf import read_model
 from advisor.testing.zoo import Recipe, build
 from advisor.types import Build, Config, Message, Model, Sampling
 from tests.builders import make_model
-from tests.engines.fake_llama_server import END, script
+from tests.engines.fake_llama_server import END, decode_ms, script
 
 GREEDY = Sampling()
 TARGET, DRAFT = make_model("Target", weights_bytes=1000), make_model("Draft", weights_bytes=100)
@@ -463,6 +463,52 @@ def test_a_rebuilt_binary_is_another_build(tmp_path: Path) -> None:
     assert first.key != second.key
 
 
+# -- decodes -----------------------------------------------------------------------------------------------------------
+
+OPERATIONS: list[Operation] = [("target", 1), ("draft", 1), ("target", 5), ("draft", 3), ("target", 1)]
+
+
+def timed(engine: LlamaServer, rounds: int = 2) -> list[list[float]]:
+    return engine.time_decodes(OPERATIONS, range(100, 200), 64, GREEDY, rounds=rounds, budget_s=60)
+
+
+def test_decodes_are_timed_each_for_itself(start: Start, tmp_path: Path) -> None:
+    wanted = [decode_ms(role.title(), b) / 1e3 for role, b in OPERATIONS]
+    assert timed(start()) == [pytest.approx(wanted)] * 2
+    assert len(alive(tmp_path)) == 2  # the target and the draft, each alone
+
+
+def test_the_draft_alone_ends_before_it_speculates(start: Start, tmp_path: Path) -> None:
+    engine = start()
+    timed(engine)
+    engine.speculate(PROMPT, CONFIG, GREEDY, 8)
+    assert len(alive(tmp_path)) == 2  # the target alone, and both
+
+
+def test_where_memory_is_short_a_target_is_held_once(start: Start, tmp_path: Path) -> None:
+    engine = start()
+    engine.open("target", TARGET, LoadOptions(512, 2, room_for_two=False))
+    engine.speculate(PROMPT, CONFIG, GREEDY, 8)
+    timed(engine)
+    assert len(alive(tmp_path)) == 2  # the pair, as two
+    engine.speculate(PROMPT, CONFIG, GREEDY, 8)
+    assert len(alive(tmp_path)) == 1
+
+
+def test_a_server_that_cannot_go_on_from_what_it_holds_is_refused(start: Start) -> None:
+    with pytest.raises(
+        EngineRefusal, match="does not time a decode of 5 tokens of the target: it decoded 69"
+    ) as caught:
+        timed(start(mode="cannot-go-on"))
+    assert "in this process" in caught.value.fix
+
+
+@pytest.mark.parametrize("mode", ["garbage", "other-json"])
+def test_a_timing_that_makes_no_sense_is_refused(start: Start, mode: str) -> None:
+    with pytest.raises(EngineRefusal, match="completion"):
+        timed(start(mode=mode))
+
+
 # -- the real server ---------------------------------------------------------------------------------------------------
 
 TOKENS = 40
@@ -538,6 +584,18 @@ def test_the_real_server_forces_acceptance(
     assert run.accepted_per_position[0] >= whole
     assert run.accepted_per_position[1] >= whole
     assert run.accepted_per_position[2] == 0
+
+
+def test_decodes_of_the_real_server_cost_more_the_more_tokens_they_have(
+    real: LlamaServer, question: tuple[int, ...]
+) -> None:
+    operations: list[Operation] = [("target", 1), ("target", 16), ("draft", 1), ("draft", 16)]
+    text = question * (1 + 160 // len(question))
+    rounds = real.time_decodes(operations, text, 128, GREEDY, rounds=3, budget_s=60)
+    assert len(rounds) == 3
+    fastest = [min(one) for one in zip(*rounds, strict=True)]
+    assert fastest[0] < fastest[1] < 16 * fastest[0]
+    assert fastest[2] < fastest[3] < 16 * fastest[2]
 
 
 def test_the_real_server_refuses_a_draft_it_does_not_use(
