@@ -282,7 +282,7 @@ def _recommend(
 
 
 def _report_writer(rec: Recommendation, output_format: Format, *, show_all: bool) -> Callable[[TextIO], None]:
-    from advisor.export import llama_server
+    from advisor.exporters import llama_server
     from advisor.report import json_document, terminal
 
     command = llama_server.command(rec)

@@ -14,7 +14,7 @@ from advisor.failures import errors_for_people, say
 from advisor.output import check_output, console_for, deliver
 
 if TYPE_CHECKING:
-    from advisor.explain.reasons import Explanation
+    from advisor.reasons.records import Explanation
     from advisor.types import Recommendation
 
 
@@ -66,7 +66,7 @@ def saved_recommendation(file: Path | None) -> Recommendation:
 
 
 def _reasons(rec: Recommendation, category: str | None) -> Explanation:
-    from advisor.explain import explain as reasons
+    from advisor.reasons import explain as reasons
 
     return reasons(rec, category)
 

@@ -18,8 +18,8 @@ from advisor.output import check_output, deliver
 
 if TYPE_CHECKING:
     from advisor.dialect import Dialect
-    from advisor.export.check import Checked
-    from advisor.export.deployment import Deployment
+    from advisor.exporters.check import Checked
+    from advisor.exporters.deployment import Deployment
     from advisor.types import Recommendation
 
 OUTSIDE = 1
@@ -121,7 +121,7 @@ def _deployment(
     target_name: str | None,
     draft_name: str | None,
 ) -> Deployment:
-    from advisor.export.deployment import Deployment
+    from advisor.exporters.deployment import Deployment
 
     dialect, program = _speech(rec, llama_server, llama_build)
     return Deployment(rec, dialect, program, target_name or "", draft_name or "", windows=os.name == "nt")
@@ -130,7 +130,7 @@ def _deployment(
 def _speech(rec: Recommendation, llama_server: Path | None, llama_build: str | None) -> tuple[Dialect, str]:
     """What the llama-server of the export speaks, and how it is started."""
     from advisor.dialect import dialect_of
-    from advisor.export.llama_server import PROGRAM, measured_dialect
+    from advisor.exporters.llama_server import PROGRAM, measured_dialect
 
     if llama_server is not None:
         from advisor.engines.find_server import find_server, speech
@@ -145,12 +145,12 @@ def _speech(rec: Recommendation, llama_server: Path | None, llama_build: str | N
 
 def _text(deployment: Deployment, to: Consumer) -> str:
     if to is Consumer.json:
-        from advisor.export.llama_server import command
+        from advisor.exporters.llama_server import command
         from advisor.report import json_document
 
         argv = command(deployment.rec, deployment.dialect, deployment.program)
         return json_document.dumps(json_document.document(deployment.rec, command=argv)) + "\n"
-    from advisor.export.exporters import EXPORTERS
+    from advisor.exporters.exporters import EXPORTERS
 
     return EXPORTERS[to](deployment)
 
@@ -158,7 +158,7 @@ def _text(deployment: Deployment, to: Consumer) -> str:
 def _check(rec: Recommendation, llama_server: Path | None, workload: Path | None, output: Path | None) -> None:
     from advisor import workload as workloads
     from advisor.engines.find_server import find_server
-    from advisor.export import check
+    from advisor.exporters import check
     from advisor.pipeline import LOCK_NAME, LOCK_TIMEOUT_S
     from advisor.store import data_dir, timing_lock
 

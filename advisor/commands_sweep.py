@@ -80,8 +80,8 @@ def sweep(
     with errors_for_people():
         from advisor import pipeline
         from advisor import workload as workloads
+        from advisor.grid import Grid
         from advisor.report.progress_bar import ProgressBar
-        from advisor.sweep import Grid
 
         lengths = tuple(sorted(set(k or LENGTHS)))
         options.check_grid(lengths, p_min or (), prompts)
@@ -122,7 +122,7 @@ def sweep(
 
 
 def _writer(rec: Recommendation, output_format: Format) -> Callable[[TextIO], None]:
-    from advisor.export import llama_server as exporter
+    from advisor.exporters import llama_server as exporter
     from advisor.report import json_document, sweep_map
 
     command = exporter.command(rec)
@@ -143,7 +143,7 @@ def _check_folder(folder: Path | None) -> None:
 
 
 def _write_tables(rec: Recommendation, folder: Path) -> None:
-    from advisor.export import draftbench
+    from advisor.exporters import draftbench
 
     documents = draftbench.documents(rec)
     if not documents:

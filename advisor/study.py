@@ -28,7 +28,7 @@ from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, room_for_two, t
 from advisor.predict.predictor import Predictor
 from advisor.predict.steady import steadied
 from advisor.progress import Progress
-from advisor.recommend import answer
+from advisor.ranking import answer
 from advisor.remedies import Remedies
 from advisor.runs import RunMeasurer
 from advisor.search import search

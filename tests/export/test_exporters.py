@@ -20,9 +20,9 @@ import yaml
 from advisor.commands_export import Consumer
 from advisor.dialect import dialect_of, read_dialect
 from advisor.errors import OptionError
-from advisor.export import docker_compose, llama_swap, systemd, vllm
-from advisor.export.exporters import EXPORTERS
-from advisor.export.llama_server import REASONS, command
+from advisor.exporters import docker_compose, llama_swap, systemd, vllm
+from advisor.exporters.exporters import EXPORTERS
+from advisor.exporters.llama_server import REASONS, command
 from advisor.gguf import read_model
 from advisor.testing.zoo import Recipe, build
 from advisor.types import Device, Placement, Recommendation, Settings

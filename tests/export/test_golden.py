@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from advisor.errors import OptionError
-from advisor.export.exporters import EXPORTERS
+from advisor.exporters.exporters import EXPORTERS
 from tests.export.saved import SAVED, deployed
 
 GOLDEN = Path(__file__).parent / "golden"

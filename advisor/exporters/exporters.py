@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from advisor.export import (
+from advisor.exporters import (
     docker_compose,
     llama_cli,
     llama_cpp_python,
@@ -16,7 +16,7 @@ from advisor.export import (
     systemd,
     vllm,
 )
-from advisor.export.deployment import Deployment
+from advisor.exporters.deployment import Deployment
 
 EXPORTERS: dict[str, Callable[[Deployment], str]] = {
     "llama-server": llama_server.text,
