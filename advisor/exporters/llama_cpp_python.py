@@ -12,6 +12,7 @@ from advisor.exporters.deployment import Deployment, cannot, check_known, remark
 from advisor.types import Config, Model
 
 CONSUMER = "llama-cpp-python"
+TAKES_BUILD = False
 
 
 def text(deployment: Deployment) -> str:

@@ -11,6 +11,7 @@ from advisor.exporters.llama_server import shell
 from advisor.types import Config, Model
 
 CONSUMER = "lm-studio"
+TAKES_BUILD = False
 
 
 def text(deployment: Deployment) -> str:

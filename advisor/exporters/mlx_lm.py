@@ -12,6 +12,7 @@ from advisor.exporters.vllm import check_fixed_length
 from advisor.types import Model
 
 CONSUMER = "mlx-lm"
+TAKES_NAMES, TAKES_BUILD = True, False
 HOST, PORT = "127.0.0.1", 8080
 
 

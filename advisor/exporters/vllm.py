@@ -15,6 +15,7 @@ from advisor.exporters.llama_server import commented
 from advisor.types import Config, Model
 
 CONSUMER = "vllm"
+TAKES_NAMES, TAKES_BUILD = True, False
 HOST, PORT = "127.0.0.1", 8000
 
 
