@@ -8,13 +8,14 @@ Exit codes: 0 done, 1 a check that did not hold, 2 something the user can change
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from advisor import commands_catalog, commands_explain, commands_export, commands_sweep, commands_watch, options
+from advisor import api, commands_catalog, commands_explain, commands_export, commands_sweep, commands_watch
+from advisor.asking import Measurement, Prediction, understand
 from advisor.choices import (
     ContextOption,
     DraftDirOption,
@@ -30,16 +31,11 @@ from advisor.choices import (
     WorkloadOption,
     server_asked,
 )
-from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say, version_of
 from advisor.output import check_output, console_for, deliver
 
 if TYPE_CHECKING:
-    from advisor.options import PriorQuestion
-    from advisor.report.progress_bar import ProgressBar
-    from advisor.types import Host, Recommendation, Settings, Workload
-
-DEFAULT_BUDGET, DEMO_BUDGET = "5m", "3m30s"
+    from advisor.types import Host, Recommendation
 
 app = typer.Typer(
     name="advisor",
@@ -142,52 +138,41 @@ def recommend(
     With files it is measured on this machine; with a name it is predicted, in about a second, before any download.
     """
     with errors_for_people():
-        settings = options.settings(
+        check_output(output)
+
+        def show(rec: Recommendation) -> None:
+            deliver(_report_writer(rec, output_format, show_all=show_all), output)
+
+        asked = understand(
+            target=target,
+            drafts=draft or (),
+            draft_dirs=draft_dir or (),
+            workload=workload,
+            categories=category or (),
             context=context,
-            budget=budget if budget is not None else DEMO_BUDGET if demo else DEFAULT_BUDGET,
+            budget=budget,
             temperature=temperature,
             top_p=top_p,
             seed=seed,
             max_tokens=max_tokens,
             k_max=k_max,
             threads=threads,
-        )
-        check_output(output)
-        question = options.prior_question(
-            target,
             host=host,
             baseline_tps=baseline_tps,
             llama_build=llama_build,
             k=k,
             p_min=p_min,
             predict=predict,
-            categories=category or [],
+            models_dirs=models_dir or (),
+            server=server_asked(engine, llama_server),
+            fresh=fresh,
             demo=demo,
-            models_dirs=models_dir or [],
+            note=say,
         )
-
-        def show(rec: Recommendation) -> None:
-            deliver(_report_writer(rec, output_format, show_all=show_all), output)
-
-        if question is not None:
-            found = None if question.is_prediction_only else _on_disk(question, settings)
-            if found is None:
-                options.refuse_for_prediction(
-                    draft=draft,
-                    draft_dir=draft_dir,
-                    workload=workload,
-                    fresh=fresh,
-                    budget=budget,
-                    engine=engine is Engine.llama_server,
-                    llama_server=llama_server,
-                )
-                show(_foresee(question, settings))
-                return
-            target, draft = str(found[0]), draft or (None if draft_dir else list(found[1]))
-        prompts = _workload(workload, category or [])
-        models = _given_models(target, draft or [], draft_dir or [], demo=demo)
-        server = server_asked(engine, llama_server)
-        _recommend(models, prompts, settings, fresh=fresh, server=server, show=show)
+        if isinstance(asked, Prediction):
+            show(_foresee(asked))
+        else:
+            _measure(asked, show)
 
 
 @app.command()
@@ -197,80 +182,22 @@ def probe(
 ) -> None:
     """Print what this machine has: memory, cores, instruction sets, devices, bandwidth."""
     with errors_for_people():
-        from advisor import host, store
-
-        found = host.probe(store_dir=store.data_dir(), fresh=fresh)
-        deliver(_host_writer(found, output_format), None)
+        deliver(_host_writer(api.probe(fresh=fresh), output_format), None)
 
 
-def _foresee(question: PriorQuestion, settings: Settings) -> Recommendation:
+def _foresee(asked: Prediction) -> Recommendation:
     from advisor import pipeline
 
-    return pipeline.foresee(question, settings, note=say)
+    return pipeline.foresee(asked.question, asked.settings, note=say)
 
 
-def _on_disk(question: PriorQuestion, settings: Settings) -> tuple[Path, tuple[Path, ...]] | None:
-    """The named target and drafts for it, where both are on this machine: then they are measured."""
-    from advisor import pipeline
-
-    found = pipeline.find_on_disk(question, settings.context, note=say)
-    if found is not None:
-        say(f"{question.target} is on disk as {found[0]}: it is measured. --predict predicts instead.")
-    return found
-
-
-Models = Callable[["ProgressBar"], tuple[Path, tuple[Path, ...]]]
-
-
-def _given_models(target: str | None, drafts: Sequence[Path], draft_dirs: Sequence[Path], *, demo: bool) -> Models:
-    """How to get target and drafts once there is a progress bar; what can be wrong with the options shows now."""
-    if demo:
-        if target is not None or drafts or draft_dirs:
-            raise OptionError(
-                "--demo brings its own models.", fix="Leave out --target, --draft and --draft-dir, or leave out --demo."
-            )
-        return _demo_models
-    if target is None:
-        raise OptionError(
-            "--target is missing.", fix="Name the model to make faster: --target FILE. Or try it out with --demo."
-        )
-    file = options.target_file(target)
-    files = options.draft_files(drafts, draft_dirs, file, note=say)
-    return lambda _progress: (file, files)
-
-
-def _demo_models(progress: ProgressBar) -> tuple[Path, tuple[Path, ...]]:
-    from advisor.testing.zoo import demo_models
-
-    return demo_models(progress)
-
-
-def _workload(path: Path | None, categories: Sequence[str]) -> Workload:
-    from advisor import workload
-
-    prompts = workload.builtin() if path is None else workload.read_workload(path.expanduser())
-    return workload.select(prompts, categories) if categories else prompts
-
-
-def _recommend(
-    models: Models,
-    workload: Workload,
-    settings: Settings,
-    *,
-    fresh: bool,
-    server: str | None,
-    show: Callable[[Recommendation], None],
-) -> None:
+def _measure(asked: Measurement, show: Callable[[Recommendation], None]) -> None:
     from advisor import pipeline
     from advisor.report.progress_bar import ProgressBar
 
     try:
-        with ProgressBar(console_for(sys.stderr), settings.budget_s) as progress:
-            target, drafts = models(progress)
-            rec = pipeline.recommend(
-                pipeline.Request(target, drafts, workload, settings, fresh, server),
-                progress,
-            )
+        with ProgressBar(console_for(sys.stderr), asked.settings.budget_s) as progress:
+            rec = pipeline.recommend(asked.request(progress), progress)
     except pipeline.Interrupted as interrupted:
         if interrupted.recommendation is None:
             say("Interrupted before there was an answer. Run the same command again to go on from here.")
@@ -282,7 +209,7 @@ def _recommend(
 
 
 def _report_writer(rec: Recommendation, output_format: Format, *, show_all: bool) -> Callable[[TextIO], None]:
-    from advisor.export import llama_server
+    from advisor.exporters import llama_server
     from advisor.report import json_document, terminal
 
     command = llama_server.command(rec)

@@ -279,7 +279,7 @@ def _say_how_to_go_on(path: Path) -> None:
 
 
 def _one_line(argv: Sequence[str]) -> str:
-    from advisor.export.llama_server import shell
+    from advisor.exporters.llama_server import shell
 
     return " ".join(line.removesuffix(" \\").strip() for line in shell(argv).splitlines())
 

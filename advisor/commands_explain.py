@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor import api
 from advisor.choices import LastOption, SavedArgument, check_saved
-from advisor.errors import FileProblem
 from advisor.failures import errors_for_people, say
 from advisor.output import check_output, console_for, deliver
 
 if TYPE_CHECKING:
-    from advisor.explain.reasons import Explanation
-    from advisor.types import Recommendation
+    from advisor.reasons.records import Explanation
 
 
 def register(app: typer.Typer) -> None:
@@ -38,37 +37,11 @@ def explain(
     with errors_for_people():
         check_saved(file, last=last)
         check_output(html, option="--html")
-        rec = saved_recommendation(file)
-        explanation = _reasons(rec, category)
+        rec = api.load(file)
         if html is None:
-            _print(explanation, plain=plain)
+            _print(api.explain(rec, category), plain=plain)
         else:
-            _write_page(rec, explanation, html)
-
-
-def saved_recommendation(file: Path | None) -> Recommendation:
-    """The recommendation in a file, the last one without a file. Raises FileProblem."""
-    if file is None:
-        from advisor import store
-
-        return store.load_last()
-    from advisor.report import json_document
-
-    path = file.expanduser()
-    try:
-        return json_document.load(path.read_bytes())
-    except OSError as error:
-        raise FileProblem(
-            f"The recommendation {path} cannot be read.",
-            why=f"{error.strerror or error}.",
-            fix="Name a file written by `advisor recommend --format json --output FILE`.",
-        ) from None
-
-
-def _reasons(rec: Recommendation, category: str | None) -> Explanation:
-    from advisor.explain import explain as reasons
-
-    return reasons(rec, category)
+            _write_page(api.to_html(rec, category), html)
 
 
 def _print(explanation: Explanation, *, plain: bool) -> None:
@@ -77,10 +50,7 @@ def _print(explanation: Explanation, *, plain: bool) -> None:
     deliver(lambda stream: explain_terminal.render(explanation, console=console_for(stream), plain=plain), None)
 
 
-def _write_page(rec: Recommendation, explanation: Explanation, path: Path) -> None:
-    from advisor.report import explain_page
-
-    text = explain_page.page(rec, explanation)
+def _write_page(text: str, path: Path) -> None:
     deliver(lambda stream: print(text, file=stream, end=""), path)
     if sys.stderr.isatty():
         say(f"Written to {path}.")

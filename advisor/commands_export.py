@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from advisor import options
+from advisor import api
 from advisor.choices import LastOption, SavedArgument, check_saved
-from advisor.commands_explain import saved_recommendation
 from advisor.errors import OptionError
+from advisor.exporters import DEFAULT_CONSUMER, EXPORTERS
 from advisor.failures import errors_for_people, say
 from advisor.output import check_output, deliver
 
 if TYPE_CHECKING:
-    from advisor.dialect import Dialect
-    from advisor.export.check import Checked
-    from advisor.export.deployment import Deployment
+    from advisor.exporters.check import Checked
     from advisor.types import Recommendation
 
 OUTSIDE = 1
-
-
-class Consumer(StrEnum):
-    llama_server = "llama-server"
-    llama_cli = "llama-cli"
-    llama_swap = "llama-swap"
-    docker_compose = "docker-compose"
-    systemd = "systemd"
-    lm_studio = "lm-studio"
-    mlx_lm = "mlx-lm"
-    vllm = "vllm"
-    llama_cpp_python = "llama-cpp-python"
-    json = "json"
-
-
-OTHER_MODELS = (Consumer.mlx_lm, Consumer.vllm)  # they have files of their own
-WITHOUT_FLAGS = (*OTHER_MODELS, Consumer.lm_studio, Consumer.llama_cpp_python)  # of llama.cpp's programs
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +28,15 @@ def register(app: typer.Typer) -> None:
 def export(
     file: SavedArgument = None,
     last: LastOption = False,
-    to: Annotated[Consumer, typer.Option("--to", help="What it is for.")] = Consumer.llama_server,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="NAME",
+            help=f"What it is for: {', '.join(EXPORTERS)}.",
+            autocompletion=lambda: list(EXPORTERS),
+        ),
+    ] = DEFAULT_CONSUMER,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it to this file.", show_default=False)
     ] = None,
@@ -89,21 +76,22 @@ def export(
     """Write a recommendation as the flags or the configuration of what serves it."""
     with errors_for_people():
         check_saved(file, last=last)
-        if llama_server is not None and llama_build is not None:
-            raise OptionError("--llama-server and --llama-build exclude each other.", fix="Give one of them.")
-        _refuse("--check", check, f"--to {to}", to is not Consumer.llama_server)
+        _refuse("--check", check, f"--to {to}", to != DEFAULT_CONSUMER)
         _refuse("--llama-build", llama_build, "--check", check)
         _refuse("--workload", workload, "an export without --check", not check)
-        for name, value in (("--llama-server", llama_server), ("--llama-build", llama_build)):
-            _refuse(name, value, f"--to {to}", to in WITHOUT_FLAGS)
-        for name, value in (("--target-name", target_name), ("--draft-name", draft_name)):
-            _refuse(name, value, f"--to {to}", to not in OTHER_MODELS)
         check_output(output)
-        rec = saved_recommendation(file)
+        rec = api.load(file)
         if check:
             _check(rec, llama_server, workload, output)
             return
-        text = _text(_deployment(rec, llama_server, llama_build, target_name, draft_name), to)
+        text = api.export(
+            rec,
+            to,
+            llama_server=llama_server,
+            llama_build=llama_build,
+            target_name=target_name,
+            draft_name=draft_name,
+        )
         if rec.verdict == "do-not-speculate":
             say("The recommendation is not to speculate: this is the target alone.")
         deliver(lambda stream: print(text, file=stream, end=""), output)
@@ -114,64 +102,8 @@ def _refuse(option: str, given: object, where: str, meaningless: bool) -> None:
         raise OptionError(f"{option} has no meaning for {where}.", fix="Leave it out.")
 
 
-def _deployment(
-    rec: Recommendation,
-    llama_server: Path | None,
-    llama_build: str | None,
-    target_name: str | None,
-    draft_name: str | None,
-) -> Deployment:
-    from advisor.export.deployment import Deployment
-
-    dialect, program = _speech(rec, llama_server, llama_build)
-    return Deployment(rec, dialect, program, target_name or "", draft_name or "", windows=os.name == "nt")
-
-
-def _speech(rec: Recommendation, llama_server: Path | None, llama_build: str | None) -> tuple[Dialect, str]:
-    """What the llama-server of the export speaks, and how it is started."""
-    from advisor.dialect import dialect_of
-    from advisor.export.llama_server import PROGRAM, measured_dialect
-
-    if llama_server is not None:
-        from advisor.engines.find_server import find_server, speech
-        from advisor.engines.server_process import Deadlines
-
-        program = find_server(str(llama_server))
-        return speech(program, within_s=Deadlines().speak_s)[0], program.argv[-1]
-    if llama_build is not None:
-        return dialect_of(options.build_number(llama_build)), PROGRAM
-    return measured_dialect(rec), PROGRAM
-
-
-def _text(deployment: Deployment, to: Consumer) -> str:
-    if to is Consumer.json:
-        from advisor.export.llama_server import command
-        from advisor.report import json_document
-
-        argv = command(deployment.rec, deployment.dialect, deployment.program)
-        return json_document.dumps(json_document.document(deployment.rec, command=argv)) + "\n"
-    from advisor.export.exporters import EXPORTERS
-
-    return EXPORTERS[to](deployment)
-
-
 def _check(rec: Recommendation, llama_server: Path | None, workload: Path | None, output: Path | None) -> None:
-    from advisor import workload as workloads
-    from advisor.engines.find_server import find_server
-    from advisor.export import check
-    from advisor.pipeline import LOCK_NAME, LOCK_TIMEOUT_S
-    from advisor.store import data_dir, timing_lock
-
-    if workload is None and rec.workload != workloads.BUILTIN_NAME and rec.measurement.prompts:
-        raise OptionError(
-            "--check needs the prompts that the recommendation was measured with.",
-            why=f"It is about the workload {rec.workload}; other text is accepted more or less often.",
-            fix="Add --workload FILE.",
-        )
-    program = find_server(str(llama_server or ""))
-    asked = workloads.read_workload(workload.expanduser()) if workload is not None else workloads.builtin()
-    with timing_lock(data_dir() / LOCK_NAME, timeout_s=LOCK_TIMEOUT_S, waiting=say):
-        checked = check.check(rec, program, check.prompts_for(rec, asked.prompts))
+    checked = api.check(rec, llama_server=llama_server, workload=workload, note=say)
     deliver(lambda stream: print(_report(checked), file=stream), output)
     if not checked.inside:
         raise typer.Exit(OUTSIDE)

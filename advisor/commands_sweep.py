@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from advisor import options
+from advisor.asking import understand_sweep
 from advisor.choices import (
     ContextOption,
     DraftDirOption,
@@ -33,8 +33,6 @@ from advisor.output import check_output, console_for, deliver
 
 if TYPE_CHECKING:
     from advisor.types import Recommendation
-
-LENGTHS = (2, 4, 8, 16)
 
 
 def register(app: typer.Typer) -> None:
@@ -79,29 +77,27 @@ def sweep(
     """
     with errors_for_people():
         from advisor import pipeline
-        from advisor import workload as workloads
         from advisor.report.progress_bar import ProgressBar
-        from advisor.sweep import Grid
 
-        lengths = tuple(sorted(set(k or LENGTHS)))
-        options.check_grid(lengths, p_min or (), prompts)
-        settings = options.settings(
-            context=context,
-            budget="1h",
-            temperature=temperature,
-            top_p=0.95,
-            seed=seed,
-            max_tokens=max_tokens,
-            k_max=max(lengths),
-            threads=threads,
-        )
         check_output(output)
         _check_folder(draftbench)
-        file = options.target_file(str(target))
-        files = options.draft_files(draft or [], draft_dir or [], file, note=say)
-        asked = workloads.builtin() if workload is None else workloads.read_workload(workload.expanduser())
-        server = server_asked(engine, llama_server)
-        grid = Grid(lengths, tuple(sorted(set(p_min or (0.0,)))), prompts)
+        asked, grid = understand_sweep(
+            target=str(target),
+            drafts=draft or (),
+            draft_dirs=draft_dir or (),
+            lengths=k or (),
+            p_mins=p_min or (),
+            prompts=prompts,
+            workload=workload,
+            context=context,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            threads=threads,
+            server=server_asked(engine, llama_server),
+            fresh=fresh,
+            note=say,
+        )
 
         def show(rec: Recommendation) -> None:
             deliver(_writer(rec, output_format), output)
@@ -110,7 +106,7 @@ def sweep(
 
         try:
             with ProgressBar(console_for(sys.stderr), None) as progress:
-                rec = pipeline.sweep(pipeline.Request(file, files, asked, settings, fresh, server), grid, progress)
+                rec = pipeline.sweep(asked.request(progress), grid, progress)
         except pipeline.Interrupted as interrupted:
             if interrupted.recommendation is None:
                 say("Interrupted before the first cell was done. Run the same command again to go on from here.")
@@ -122,7 +118,7 @@ def sweep(
 
 
 def _writer(rec: Recommendation, output_format: Format) -> Callable[[TextIO], None]:
-    from advisor.export import llama_server as exporter
+    from advisor.exporters import llama_server as exporter
     from advisor.report import json_document, sweep_map
 
     command = exporter.command(rec)
@@ -143,7 +139,7 @@ def _check_folder(folder: Path | None) -> None:
 
 
 def _write_tables(rec: Recommendation, folder: Path) -> None:
-    from advisor.export import draftbench
+    from advisor.exporters import draftbench
 
     documents = draftbench.documents(rec)
     if not documents:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from advisor import api
 from advisor.choices import Format, FormatOption, LastOption, SavedArgument, check_saved
-from advisor.commands_explain import saved_recommendation
 from advisor.errors import FileProblem, OptionError
 from advisor.failures import errors_for_people, say
 from advisor.options import duration_s
@@ -104,7 +104,7 @@ def _recommendation(file: Path | None, *, last: bool) -> Recommendation | None:
     if file is None and not last and not store.last_path().exists():
         say("note: there is no recommendation yet, so there is nothing to compare the server with.")
         return None
-    return saved_recommendation(file)
+    return api.load(file)
 
 
 def _follow(watcher: Watcher, server: str, pause_s: float) -> None:

@@ -29,7 +29,7 @@ from advisor.predict.remarks import (
     measured_remarks,
     model_remarks,
 )
-from advisor.recommend import Answer, answer
+from advisor.ranking import Answer, answer
 from advisor.types import (
     Baseline,
     Candidate,

@@ -20,6 +20,7 @@ from advisor.catalog.names import host_named, resolve
 from advisor.engines import ENGINES, RUNNERS, FoundRunner, StartEngine, StartRunner
 from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
 from advisor.gguf import read_model
+from advisor.grid import Grid, Sweep
 from advisor.host import probe, with_devices
 from advisor.options import PriorQuestion
 from advisor.plan import Question, check_budget
@@ -31,7 +32,6 @@ from advisor.prune import fits_alone, prune
 from advisor.remedies import Remedies
 from advisor.store import Store, data_dir, measurements_path, save_last, timing_lock
 from advisor.study import INTERRUPTED, Study
-from advisor.sweep import Grid, Sweep
 from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
 

@@ -19,6 +19,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,7 @@ __all__ = [
     "Store",
     "canonical_key",
     "data_dir",
+    "kept_in",
     "last_path",
     "load_last",
     "measurements_path",
@@ -65,8 +67,23 @@ class _DamagedError(Exception):
     """The file is there and is not a store."""
 
 
+_FOLDER: ContextVar[Path | None] = ContextVar("folder", default=None)
+
+
+@contextmanager
+def kept_in(folder: Path | None) -> Iterator[None]:
+    """While this is open, everything is kept in ``folder``, and read from there; None changes nothing."""
+    token = _FOLDER.set(folder if folder is not None else _FOLDER.get())
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
 def data_dir() -> Path:
-    """Where this user's measurements live; ADVISOR_DATA_DIR overrides the platform's own place."""
+    """Where measurements live: the folder of ``kept_in``, else ADVISOR_DATA_DIR, else the platform's own place."""
+    if (chosen := _FOLDER.get()) is not None:
+        return chosen
     override = os.environ.get("ADVISOR_DATA_DIR")
     if override:
         return Path(override).expanduser()

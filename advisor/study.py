@@ -26,7 +26,7 @@ from advisor.ngram import METHODS
 from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, room_for_two, thread_counts, with_one_target_placement
 from advisor.predict.predictor import Predictor
 from advisor.progress import Progress
-from advisor.recommend import answer
+from advisor.ranking import answer
 from advisor.remedies import Remedies
 from advisor.runs import RunMeasurer
 from advisor.search import search

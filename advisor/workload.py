@@ -39,6 +39,13 @@ def builtin(categories: Sequence[str] | None = None) -> Workload:
     return select(workload, categories) if categories else workload
 
 
+def prompts_of(workload: Path | Workload | None) -> Workload:
+    """A workload, from its file where it is one; None is the built-in one. Raises as read_workload."""
+    if isinstance(workload, Workload):
+        return workload
+    return builtin() if workload is None else read_workload(workload.expanduser())
+
+
 def read_workload(path: Path) -> Workload:
     """A workload file of the user. Raises WorkloadError naming the file, and the line where there is one."""
     text = _decode(path, _read_bytes(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 from advisor import pipeline
 from advisor.acceptance.replay import P_MIN_GRID
 from advisor.engines.llama_cpp_python import LlamaCppPython
-from advisor.export import llama_server
+from advisor.exporters import llama_server
 from advisor.gguf import read_model
 from advisor.predict.evidence import probed_cpu
 from advisor.predict.prior import shipped

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from advisor.recommend import setting_of
+from advisor.ranking import setting_of
 from advisor.types import Build, Host, Recommendation
 from benchmarks import ngram as ngrams
 from benchmarks.acceptance import Compared, off

@@ -18,8 +18,8 @@ from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.text import Text
 
-from advisor.explain import explain
-from advisor.explain.reasons import Explanation
+from advisor.reasons import explain
+from advisor.reasons.records import Explanation
 from advisor.report import explain_page, explain_terminal, json_document
 from advisor.store import load_last
 from advisor.testing.chromium import launch

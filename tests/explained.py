@@ -25,7 +25,7 @@ from advisor.predict.places import named_host
 from advisor.predict.predictor import Predictor
 from advisor.predict.prior import shipped
 from advisor.predict.question import Outlook, named_target
-from advisor.recommend import answer
+from advisor.ranking import answer
 from advisor.types import (
     AnswerText,
     Baseline,

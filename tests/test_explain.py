@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from advisor.acceptance.walk import walk
 from advisor.errors import OptionError
-from advisor.explain import explain, narrowed
-from advisor.explain.answers import coloured_answers
-from advisor.explain.break_even import independent_break_even
-from advisor.explain.ground import Ground
+from advisor.reasons import explain, narrowed
+from advisor.reasons.answers import coloured_answers
+from advisor.reasons.break_even import independent_break_even
+from advisor.reasons.ground import Ground
 from advisor.report.explain_wording import too_unsure
 from advisor.types import AnswerText, Config, CostCurve, Recommendation, Trace
 from tests.builders import MIB, make_candidate, make_estimate, make_model, make_recommendation, make_trace
@@ -483,7 +483,7 @@ def test_as_many_tokens_are_coloured_accepted_as_the_walk_accepts(data):
 
 
 def _roles(trace: Trace, k: int, p_min: float) -> list[str]:
-    from advisor.explain.answers import _coloured_tokens
+    from advisor.reasons.answers import _coloured_tokens
 
     pieces = [str(token) for token in trace.answer_tokens]
     return [token.role for token in _coloured_tokens(trace, pieces, Config("", k, p_min), MAX_TOKENS)]

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from advisor.commands_export import register
-from advisor.export.llama_server import command
+from advisor.exporters.llama_server import command
 from advisor.report import json_document
 from advisor.store import save_last
 from advisor.types import Recommendation

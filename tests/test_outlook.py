@@ -20,12 +20,12 @@ from advisor import outlook
 from advisor.catalog.load import Catalog, load
 from advisor.catalog.names import host_named
 from advisor.errors import NothingFits
-from advisor.export.llama_server import command
+from advisor.exporters.llama_server import command
 from advisor.predict.places import named_host
 from advisor.predict.prior import shipped
 from advisor.predict.question import WITHDRAWN_QUANTS, Outlook, default_quant, named_target, usual_quants
 from advisor.predict.reading import read_text
-from advisor.recommend import TIE
+from advisor.ranking import TIE
 from advisor.types import Build, Estimate, Recommendation, Settings
 
 SCHEMA = Path(__file__).parent.parent / "advisor" / "schema" / "recommendation.schema.json"

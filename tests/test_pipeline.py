@@ -25,7 +25,8 @@ from advisor.errors import (
     TargetFailure,
     WorkloadError,
 )
-from advisor.export import draftbench, llama_server
+from advisor.exporters import draftbench, llama_server
+from advisor.grid import Grid
 from advisor.ngram import METHODS
 from advisor.options import PriorQuestion
 from advisor.pipeline import Interrupted, Request, recommend
@@ -33,7 +34,6 @@ from advisor.progress import Silent
 from advisor.report import json_document
 from advisor.runs import RunMeasurer
 from advisor.store import Store
-from advisor.sweep import Grid
 from advisor.types import (
     Config,
     Message,

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from advisor.recommend import answer, rank
+from advisor.ranking import answer, rank
 from advisor.types import Config
 from tests.builders import make_candidate, make_estimate, make_model
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from advisor.explain.reasons import CostPoint, DraftReasons, Explanation, Step
+from advisor.reasons.records import CostPoint, DraftReasons, Explanation, Step
 from advisor.report.explain_section import Cell, Section, count, milliseconds, ratio, share
 from advisor.report.explain_wording import STEP_PARTS, chance, shares_of_step, shell
 

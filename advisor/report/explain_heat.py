@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any
 
-from advisor.explain.reasons import DraftReasons, Explanation
+from advisor.reasons.records import DraftReasons, Explanation
 from advisor.report.explain_section import Cell, Number, Section, count, ratio, share
 from advisor.types import Rejected
 

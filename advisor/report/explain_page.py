@@ -15,9 +15,9 @@ import math
 from importlib import resources
 from string import Template
 
-from advisor.explain.reasons import ColouredAnswer, ColouredToken, Explanation
 from advisor.printable import visible
-from advisor.recommend import setting_of
+from advisor.ranking import setting_of
+from advisor.reasons.records import ColouredAnswer, ColouredToken, Explanation
 from advisor.report.explain_cost import costs_section, step_section, sureness_section
 from advisor.report.explain_heat import drafts_section
 from advisor.report.explain_section import rendered

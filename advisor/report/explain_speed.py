@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from advisor.explain.reasons import DraftReasons, Explanation
-from advisor.recommend import setting_of
+from advisor.ranking import setting_of
+from advisor.reasons.records import DraftReasons, Explanation
 from advisor.report.explain_section import Cell, Number, Section, count, ratio, share
 from advisor.report.explain_wording import length_range, positions_basis
 

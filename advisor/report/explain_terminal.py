@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from advisor.explain.reasons import CategoryPoint, DraftReasons, Explanation, Step
 from advisor.printable import visible
-from advisor.recommend import setting_of
+from advisor.ranking import setting_of
+from advisor.reasons.records import CategoryPoint, DraftReasons, Explanation, Step
 from advisor.report.explain_wording import (
     UPPER_BOUND,
     about_the_draft,

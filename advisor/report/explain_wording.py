@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from advisor.explain.reasons import BreakEven, DraftReasons, Explanation, Step
 from advisor.printable import visible
-from advisor.recommend import setting_of
+from advisor.ranking import setting_of
+from advisor.reasons.records import BreakEven, DraftReasons, Explanation, Step
 from advisor.report.wording import percent
 
 PRICED_PARTS = ("drafting", "verifying", "re-evaluating")

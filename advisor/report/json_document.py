@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from advisor.errors import FileProblem
@@ -57,6 +58,18 @@ def load(text: str | bytes) -> Recommendation:
             f"This is not a saved recommendation of the version {RECOMMENDATION_SCHEMA}.", why=why, fix=fix
         )
     return from_json(Recommendation, json.dumps(parsed["record"]))
+
+
+def load_file(path: Path) -> Recommendation:
+    """As load, from a file."""
+    try:
+        return load(path.read_bytes())
+    except OSError as error:
+        raise FileProblem(
+            f"The recommendation {path} cannot be read.",
+            why=f"{error.strerror or error}.",
+            fix="Name a file written by `advisor recommend --format json --output FILE`.",
+        ) from None
 
 
 def host_document(host: Host) -> dict[str, Any]:

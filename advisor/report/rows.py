@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from advisor.ngram import METHODS
-from advisor.types import Candidate, Estimate, Recommendation
+from advisor.types import Candidate, Estimate, Model, Recommendation
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,17 @@ class Row:
     memory_bytes: int
 
     @property
+    def draft(self) -> Model | None:
+        return self.candidate.draft if self.candidate else None
+
+    @property
     def name(self) -> str:
         """The draft's name, or the method's."""
-        return self.candidate.draft.name if self.candidate else self.estimate.config.method
+        return self.draft.name if self.draft else self.estimate.config.method
 
     @property
     def quant(self) -> str:
-        return self.candidate.draft.quant if self.candidate else ""
+        return self.draft.quant if self.draft else ""
 
     @property
     def label(self) -> str:
@@ -33,7 +37,7 @@ class Row:
     @property
     def is_on_disk(self) -> bool:
         """Of a prediction: the draft need not be downloaded. What was measured is on disk anyway."""
-        return self.estimate.evidence == "prior" and self.candidate is not None and bool(self.candidate.draft.path)
+        return self.estimate.evidence == "prior" and self.draft is not None and bool(self.draft.path)
 
     @property
     def fits(self) -> bool:

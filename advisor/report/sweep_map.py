@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.explain.labels import suffixes
 from advisor.printable import visible
+from advisor.reasons.labels import suffixes
 from advisor.report import terminal
 from advisor.report.rows import Row, rows
 from advisor.types import Recommendation

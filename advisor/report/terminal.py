@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from advisor.printable import visible
-from advisor.recommend import lookup_of, setting_of
+from advisor.ranking import lookup_of, setting_of
 from advisor.report.rows import Row, row_of, rows
 from advisor.report.wording import bandwidth, counted, duration, interval, percent, sampling, size
 from advisor.types import Device, Estimate, Host, Recommendation

@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from advisor.explain import explain
-from advisor.recommend import setting_of
+from advisor.ranking import setting_of
+from advisor.reasons import explain
 from advisor.types import Config, Estimate, Evidence, Recommendation
 
 FILE_TO_NAME = "TARGET.gguf"  # of a target that was only named: prompts need its file

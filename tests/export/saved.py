@@ -12,7 +12,7 @@ import dataclasses
 from typing import Any
 
 from advisor.dialect import dialect_of
-from advisor.export.deployment import Deployment
+from advisor.exporters.deployment import Deployment
 from advisor.types import Config, Placement, Recommendation, Sampling, Settings
 from tests.builders import (
     make_estimate,

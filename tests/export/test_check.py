@@ -11,7 +11,7 @@ import pytest
 from advisor.engines.find_server import PACKAGED, Program
 from advisor.engines.server_process import Deadlines
 from advisor.errors import EngineRefusal, FileProblem, OptionError
-from advisor.export.check import Checked, check, prompts_for
+from advisor.exporters.check import Checked, check, prompts_for
 from advisor.gguf import read_model
 from advisor.testing.zoo import Recipe, build
 from advisor.types import Baseline, Build, Message, Prompt, Recommendation, Run, Sampling, Settings

@@ -17,12 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
-from advisor.commands_export import Consumer
 from advisor.dialect import dialect_of, read_dialect
 from advisor.errors import OptionError
-from advisor.export import docker_compose, llama_swap, systemd, vllm
-from advisor.export.exporters import EXPORTERS
-from advisor.export.llama_server import REASONS, command
+from advisor.exporters import EXPORTERS, docker_compose, exporter, llama_swap, systemd, vllm
+from advisor.exporters.llama_server import REASONS, command
 from advisor.gguf import read_model
 from advisor.testing.zoo import Recipe, build
 from advisor.types import Device, Placement, Recommendation, Settings
@@ -41,10 +39,6 @@ SHELLS = ("llama-server", "llama-cli", "vllm", "mlx-lm")
 
 def awkward(names: tuple[str, str] = AWKWARD) -> Recommendation:
     return with_paths(draft(), *names)
-
-
-def test_every_name_that_the_command_takes_has_an_exporter() -> None:
-    assert {*EXPORTERS, "json"} == {consumer.value for consumer in Consumer}
 
 
 # -- shells ------------------------------------------------------------------------------------------------------------
@@ -79,8 +73,8 @@ def received(text: str, programs: Path) -> list[str]:
 @pytest.mark.parametrize("names", [AWKWARD, LINES])
 def test_names_reach_llama_server_through_sh_and_run_nothing(names: tuple[str, str], programs: Path) -> None:
     rec = awkward(names)
-    assert received(EXPORTERS["llama-server"](deployed(rec)), programs) == command(rec, dialect_of(0))[1:]
-    found = received(EXPORTERS["llama-cli"](deployed(rec)), programs)
+    assert received(exporter("llama-server").text(deployed(rec)), programs) == command(rec, dialect_of(0))[1:]
+    found = received(exporter("llama-cli").text(deployed(rec)), programs)
     assert found[found.index("-m") + 1] == names[0]
     assert found[found.index("-md") + 1] == names[1]
     assert not (programs.parent / "x").exists()
@@ -89,7 +83,9 @@ def test_names_reach_llama_server_through_sh_and_run_nothing(names: tuple[str, s
 @posix_only
 @pytest.mark.parametrize("consumer", ["vllm", "mlx-lm"])
 def test_names_given_for_other_programs_reach_them_through_sh(consumer: str, programs: Path) -> None:
-    found = received(EXPORTERS[consumer](deployed(draft(), target_name=AWKWARD[0], draft_name=AWKWARD[1])), programs)
+    found = received(
+        exporter(consumer).text(deployed(draft(), target_name=AWKWARD[0], draft_name=AWKWARD[1])), programs
+    )
     assert AWKWARD[0] in found
     assert any(AWKWARD[1] in (arg, decoded_model(arg)) for arg in found)
 
@@ -109,7 +105,7 @@ def test_a_comment_is_harmless_in_a_shell_that_does_not_know_it_is_one(consumer:
     )
     rec = dataclasses.replace(rec, target=target, candidates=candidates, workload=evil, categories=(evil,))
     try:
-        text = EXPORTERS[consumer](deployed(rec))
+        text = exporter(consumer).text(deployed(rec))
     except OptionError:
         assert consumer == "llama-cpp-python"
         return
@@ -121,7 +117,7 @@ def test_a_comment_is_harmless_in_a_shell_that_does_not_know_it_is_one(consumer:
 
 @pytest.mark.parametrize("consumer", SHELLS)
 def test_for_windows_the_command_is_one_line(consumer: str) -> None:
-    lines = EXPORTERS[consumer](deployed(draft(), windows=True)).splitlines()
+    lines = exporter(consumer).text(deployed(draft(), windows=True)).splitlines()
     assert len([line for line in lines if not line.startswith("#")]) == 1
 
 
@@ -138,12 +134,12 @@ def test_every_flag_of_llama_server_is_explained(saved: str, build_number: int) 
 def test_an_older_build_is_written_for_in_its_own_words() -> None:
     old = deployed(repack(), dialect=dialect_of(8672))
     for consumer in ("llama-server", "llama-swap", "docker-compose", "systemd"):
-        text = EXPORTERS[consumer](old)
+        text = exporter(consumer).text(old)
         assert "--draft-max" in text
         assert "--spec-" not in text
     assert yaml.safe_load(docker_compose.text(old))["services"]["llama-server"]["image"].endswith(":server-b8672")
     with pytest.raises(OptionError, match="llama-cli of this build"):
-        EXPORTERS["llama-cli"](old)
+        exporter("llama-cli").text(old)
 
 
 @pytest.mark.parametrize("build_name", ["b8672", "b9101", "b11434"])
@@ -153,7 +149,7 @@ def test_every_flag_is_one_that_the_build_lists(build_name: str) -> None:
     known = {name for entry in entries for name in names_of(entry)}
     dialect = read_dialect((DATA / f"{build_name}.version.txt").read_text(), help_text)
     for saved in SAVED.values():
-        text = EXPORTERS["systemd"](deployed(saved(), dialect=dialect))
+        text = exporter("systemd").text(deployed(saved(), dialect=dialect))
         exec_start = text.partition("ExecStart=")[2].partition("\n#")[0]
         assert {word for word in exec_start.split() if re.match(r"--?[a-z]", word)} <= known
 
@@ -161,13 +157,13 @@ def test_every_flag_is_one_that_the_build_lists(build_name: str) -> None:
 def test_a_build_without_the_remedy_is_refused() -> None:
     dialect = dataclasses.replace(dialect_of(0), no_repack=False)
     with pytest.raises(OptionError, match="--no-repack"):
-        EXPORTERS["llama-server"](deployed(repack(), dialect=dialect))
+        exporter("llama-server").text(deployed(repack(), dialect=dialect))
 
 
 def test_a_build_without_the_method_is_refused_as_something_the_user_can_change() -> None:
     dialect = dataclasses.replace(dialect_of(0), methods=frozenset({"draft-simple"}))
     with pytest.raises(OptionError, match="ngram-simple"):
-        EXPORTERS["llama-server"](deployed(ngram(), dialect=dialect))
+        exporter("llama-server").text(deployed(ngram(), dialect=dialect))
 
 
 def test_one_of_several_gpus_is_named() -> None:
@@ -362,10 +358,10 @@ def test_what_is_started_elsewhere_gets_whole_paths(
     monkeypatch.chdir(tmp_path)
     rec = with_paths(draft(), "target.gguf", "draft.gguf")
     with pytest.raises(OptionError, match=r"the whole path of target\.gguf"):
-        EXPORTERS[consumer](deployed(rec))
+        exporter(consumer).text(deployed(rec))
     for name in ("target.gguf", "draft.gguf"):
         (tmp_path / name).touch()
-    assert str(tmp_path / "draft.gguf") in EXPORTERS[consumer](deployed(rec))
+    assert str(tmp_path / "draft.gguf") in exporter(consumer).text(deployed(rec))
 
 
 @pytest.mark.parametrize("consumer", ["llama-swap", "docker-compose", "systemd", "lm-studio", "llama-cpp-python"])
@@ -373,7 +369,7 @@ def test_a_model_that_nobody_publishes_is_not_exported_as_if_it_were_there(consu
     rec = none()
     rec = dataclasses.replace(rec, target=dataclasses.replace(rec.target, path="", paths=()))
     with pytest.raises(OptionError, match=f"{consumer} needs the file of Example-14B-Instruct Q8_0"):
-        EXPORTERS[consumer](deployed(rec))
+        exporter(consumer).text(deployed(rec))
 
 
 def test_a_model_that_is_not_here_is_downloaded_by_its_repository() -> None:
@@ -384,7 +380,7 @@ def test_a_model_that_is_not_here_is_downloaded_by_its_repository() -> None:
     assert service["services"]["llama-server"]["volumes"] == [docker_compose.DOWNLOADS]
     assert "downloads" in service["volumes"]
     assert "vllm serve example/x-GGUF:Q8_0" in vllm.text(deployed(rec, target_name=""))
-    assert "repo_id='example/x-GGUF'" in EXPORTERS["llama-cpp-python"](deployed(rec))
+    assert "repo_id='example/x-GGUF'" in exporter("llama-cpp-python").text(deployed(rec))
 
 
 # -- other programs ----------------------------------------------------------------------------------------------------
@@ -405,7 +401,7 @@ def test_vllm_is_told_in_documented_keys(rec: Recommendation, method: str) -> No
 @pytest.mark.parametrize("method", ["ngram-map-k", "ngram-map-k4v", "ngram-mod"])
 def test_a_method_that_a_program_does_not_have_is_named(consumer: str, method: str) -> None:
     with pytest.raises(OptionError, match=f"{consumer} cannot express the method {method}"):
-        EXPORTERS[consumer](deployed(ngram(method)))
+        exporter(consumer).text(deployed(ngram(method)))
 
 
 @pytest.mark.parametrize("consumer", ["vllm", "mlx-lm"])
@@ -414,21 +410,21 @@ def test_a_draft_that_may_end_early_is_refused_where_it_cannot(consumer: str, fi
     rec = draft()
     best = dataclasses.replace(rec.best, config=dataclasses.replace(rec.best.config, **field))
     with pytest.raises(OptionError, match=f"{consumer} cannot express {next(iter(field))}"):
-        EXPORTERS[consumer](deployed(dataclasses.replace(rec, best=best)))
+        exporter(consumer).text(deployed(dataclasses.replace(rec, best=best)))
 
 
 @pytest.mark.parametrize("consumer", ["vllm", "mlx-lm"])
 def test_a_program_with_models_of_its_own_asks_for_their_names(consumer: str) -> None:
     with pytest.raises(OptionError) as caught:
-        EXPORTERS[consumer](deployed(draft(), target_name=""))
+        exporter(consumer).text(deployed(draft(), target_name=""))
     assert "--target-name" in caught.value.fix
     with pytest.raises(OptionError) as caught:
-        EXPORTERS[consumer](deployed(draft(), draft_name=""))
+        exporter(consumer).text(deployed(draft(), draft_name=""))
     assert "--draft-name" in caught.value.fix
 
 
 def test_names_survive_the_python_program() -> None:
-    text = EXPORTERS["llama-cpp-python"](deployed(with_paths(ngram(), *AWKWARD)))
+    text = exporter("llama-cpp-python").text(deployed(with_paths(ngram(), *AWKWARD)))
     assert text.isascii()
     calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     paths = [one.value.value for call in calls for one in call.keywords if one.arg == "model_path"]
@@ -441,7 +437,7 @@ def test_the_python_program_runs_on_a_real_model(tmp_path: Path) -> None:
         target=read_model(build(Recipe(30, "F16"))), best=ngram().best, settings=Settings(context=512, max_tokens=8)
     )
     path = tmp_path / "serve.py"
-    path.write_text(EXPORTERS["llama-cpp-python"](deployed(rec)))
+    path.write_text(exporter("llama-cpp-python").text(deployed(rec)))
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip()

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from advisor.errors import OptionError
-from advisor.export.exporters import EXPORTERS
+from advisor.exporters import EXPORTERS, exporter
 from tests.export.saved import SAVED, deployed
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("consumer", EXPORTERS)
+@pytest.mark.parametrize("consumer", [name for name in EXPORTERS if name != "json"])  # that one has a schema
 @pytest.mark.parametrize("saved", SAVED)
 def test_the_export_is_as_it_was_read_and_found_right(saved: str, consumer: str) -> None:
     path = GOLDEN / saved / f"{consumer}.txt"
     try:
-        text = EXPORTERS[consumer](deployed(SAVED[saved]()))
+        text = exporter(consumer).text(deployed(SAVED[saved]()))
     except OptionError as refusal:
         text = f"error: {refusal}\n"
     if os.environ.get("UPDATE_GOLDEN"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advisor.export.llama_server import command, shell
+from advisor.exporters.llama_server import command, shell
 from advisor.types import Build, Placement, Recommendation, Settings
 from tests.builders import (
     GIB,

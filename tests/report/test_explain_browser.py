@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from advisor.explain import explain
+from advisor.reasons import explain
 from advisor.report import explain_page
 from advisor.testing.chromium import launch
 from advisor.types import Recommendation

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from advisor.explain import explain
+from advisor.reasons import explain
 from advisor.report import explain_page, json_document
 from advisor.types import AnswerText, Estimate, Recommendation, Rejected
 from tests.explained import corrected, foreseen, pair, simulated, sweep, without_a_draft

@@ -8,7 +8,7 @@ import io
 import pytest
 from rich.console import Console
 
-from advisor.explain import explain
+from advisor.reasons import explain
 from advisor.report.explain_terminal import render
 from advisor.report.wording import percent
 from advisor.types import Recommendation, Rejected

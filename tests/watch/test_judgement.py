@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.explain import explain
+from advisor.reasons import explain
 from advisor.types import Config, Recommendation
 from advisor.watch import Expected, Judgement, Live, Slots, expected, judge
 from advisor.watch.expectation import price_of_a_drafted_token

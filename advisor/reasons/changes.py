@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from advisor.explain.break_even import AGREEMENT_STEP
-from advisor.explain.ground import usable
-from advisor.explain.reasons import Change, DraftReasons
+from advisor.reasons.break_even import AGREEMENT_STEP
+from advisor.reasons.ground import usable
+from advisor.reasons.records import Change, DraftReasons
 from advisor.types import Recommendation, Settings, WhatIf
 
 SAME = 0.005  # speedups this near are shown as one number

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from advisor.acceptance.walk import DraftAcceptance
 from advisor.cost.curves import Reference
-from advisor.explain.ground import Ground
-from advisor.explain.reasons import DraftReasons, Source, Sureness
-from advisor.explain.steps import trial_of
 from advisor.predict.analytic import AnalyticModel, student_factor
 from advisor.predict.predictor import Z_80, Predictor
+from advisor.reasons.ground import Ground
+from advisor.reasons.records import DraftReasons, Source, Sureness
+from advisor.reasons.steps import trial_of
 from advisor.types import CostCurve, Estimate, Recommendation, Trial
 from advisor.workload import BUILTIN_NAME
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from advisor.errors import OptionError
-from advisor.explain.ground import Ground, correction
 from advisor.ngram import METHODS
 from advisor.predict.predictor import Predictor
-from advisor.recommend import answer
+from advisor.ranking import answer
+from advisor.reasons.ground import Ground, correction
 from advisor.types import Estimate, Recommendation
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from advisor.export.deployment import Deployment, cannot, check_known, remarks
+from advisor.exporters.deployment import Deployment, cannot, check_known, remarks
 from advisor.types import Config, Model
 
 CONSUMER = "llama-cpp-python"
+TAKES_BUILD = False
 
 
 def text(deployment: Deployment) -> str:

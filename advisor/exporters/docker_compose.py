@@ -11,7 +11,7 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from advisor.engines.base import Role
-from advisor.export.deployment import (
+from advisor.exporters.deployment import (
     Deployment,
     absolute,
     cannot,
@@ -22,8 +22,8 @@ from advisor.export.deployment import (
     slug,
     start_s,
 )
-from advisor.export.llama_server import flags, reasons
-from advisor.export.yaml_text import yaml_text
+from advisor.exporters.llama_server import flags, reasons
+from advisor.exporters.yaml_text import yaml_text
 from advisor.types import Model
 
 CONSUMER = "docker-compose"

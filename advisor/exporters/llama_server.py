@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from advisor.dialect import OLDER_SERVER, Dialect, dialect_of
 from advisor.errors import EngineRefusal, OptionError
-from advisor.export.deployment import Deployment, chosen, placement_of, remarks
+from advisor.exporters.deployment import Deployment, chosen, placement_of, remarks
 from advisor.ngram import METHODS
 from advisor.printable import is_printable
 from advisor.prune import graphics_devices

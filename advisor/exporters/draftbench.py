@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from advisor.explain.labels import suffixes
+from advisor.reasons.labels import suffixes
 from advisor.types import Model, Recommendation, Run, Trial
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from advisor.errors import OptionError
-from advisor.export.deployment import (
+from advisor.exporters.deployment import (
     Deployment,
     absolute,
     answer,
@@ -26,8 +26,8 @@ from advisor.export.deployment import (
     slug,
     start_s,
 )
-from advisor.export.llama_server import by_flag, flags, reasons
-from advisor.export.yaml_text import yaml_text
+from advisor.exporters.llama_server import by_flag, flags, reasons
+from advisor.exporters.yaml_text import yaml_text
 from advisor.printable import is_printable
 from advisor.types import Config, Estimate, Model, Recommendation
 
@@ -54,7 +54,7 @@ def text(deployment: Deployment) -> str:
 
 def _by_category(rec: Recommendation) -> list[tuple[str, Estimate | None]]:
     """The best of each kind of text by itself; nothing where the record does not tell them apart."""
-    from advisor.explain.narrow import narrowed  # numpy
+    from advisor.reasons.narrow import narrowed  # numpy
 
     if len(rec.categories) < 2:
         return []

@@ -8,7 +8,7 @@ import numpy as np
 
 from advisor.cost.curves import Reference, prices, reference
 from advisor.cost.step_law import StepLaw, step_law
-from advisor.explain.break_even import Prices
+from advisor.reasons.break_even import Prices
 from advisor.types import CostCurve, Estimate, Recommendation
 
 ROUNDING = 1e-9

@@ -6,11 +6,12 @@ whatever the app calls it in your version.
 
 from __future__ import annotations
 
-from advisor.export.deployment import Deployment, cannot, check_known, harmless, remarks
-from advisor.export.llama_server import shell
+from advisor.exporters.deployment import Deployment, cannot, check_known, harmless, remarks
+from advisor.exporters.llama_server import shell
 from advisor.types import Config, Model
 
 CONSUMER = "lm-studio"
+TAKES_BUILD = False
 
 
 def text(deployment: Deployment) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advisor.acceptance.walk import Walker
-from advisor.explain.ground import Ground
-from advisor.explain.reasons import ColouredAnswer, ColouredToken, DraftReasons, TokenRole
+from advisor.reasons.ground import Ground
+from advisor.reasons.records import ColouredAnswer, ColouredToken, DraftReasons, TokenRole
 from advisor.types import Config, Recommendation, Trace
 
 

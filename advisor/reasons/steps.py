@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from advisor.explain.break_even import Prices
-from advisor.explain.ground import ROUNDING, Ground
-from advisor.explain.positions import walked_over
-from advisor.explain.reasons import Step, StepParts
+from advisor.reasons.break_even import Prices
+from advisor.reasons.ground import ROUNDING, Ground
+from advisor.reasons.positions import walked_over
+from advisor.reasons.records import Step, StepParts
 from advisor.types import Config, Estimate, Trace, Trial
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from advisor.acceptance.walk import Walk, pooled, walk
 from advisor.cost.step_law import StepLaw
-from advisor.explain.reasons import AcceptancePoint, BreakEven
+from advisor.reasons.records import AcceptancePoint, BreakEven
 from advisor.types import Config, Trace
 
 Floats = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ from advisor.engines.base import Role
 from advisor.engines.process import LOAD_BYTES_PER_S
 from advisor.errors import OptionError
 from advisor.prune import best_option
-from advisor.recommend import setting_of
+from advisor.ranking import setting_of
 from advisor.types import Config, Estimate, Model, Placement, Recommendation
 
 START_S = 120  # beside the time that reading the files may take

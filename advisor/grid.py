@@ -24,7 +24,7 @@ from advisor.predict.analytic import student_factor
 from advisor.predict.predictor import Z_80
 from advisor.predict.steady import steadied
 from advisor.progress import Progress
-from advisor.recommend import answer
+from advisor.ranking import answer
 from advisor.runs import RunMeasurer
 from advisor.search import speedup_of
 from advisor.store import Store

@@ -7,8 +7,8 @@ not looked at, so none of them is written for.
 from __future__ import annotations
 
 from advisor.errors import OptionError
-from advisor.export.deployment import Deployment, remarks
-from advisor.export.llama_server import commented, flags
+from advisor.exporters.deployment import Deployment, remarks
+from advisor.exporters.llama_server import commented, flags
 
 PROGRAM = "llama-cli"
 

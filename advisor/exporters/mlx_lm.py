@@ -6,12 +6,13 @@ The flags are those of mlx_lm/server.py. It drafts with a model, always k tokens
 from __future__ import annotations
 
 from advisor.errors import OptionError
-from advisor.export.deployment import Deployment, cannot, remarks
-from advisor.export.llama_server import commented
-from advisor.export.vllm import check_fixed_length
+from advisor.exporters.deployment import Deployment, cannot, remarks
+from advisor.exporters.llama_server import commented
+from advisor.exporters.vllm import check_fixed_length
 from advisor.types import Model
 
 CONSUMER = "mlx-lm"
+TAKES_NAMES, TAKES_BUILD = True, False
 HOST, PORT = "127.0.0.1", 8080
 
 

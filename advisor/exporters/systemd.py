@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from advisor.engines.base import Role
-from advisor.export.deployment import Deployment, absolute, cannot, check_known, moved, remarks, slug, start_s
-from advisor.export.llama_server import by_flag, flags, reasons
+from advisor.exporters.deployment import Deployment, absolute, cannot, check_known, moved, remarks, slug, start_s
+from advisor.exporters.llama_server import by_flag, flags, reasons
 from advisor.types import Model
 
 CONSUMER = "systemd"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from advisor.acceptance.walk import Walk, pooled, walk
-from advisor.explain.reasons import CategoryPoint, Position
+from advisor.reasons.records import CategoryPoint, Position
 from advisor.types import Config, Estimate, Trace, Trial
 
 FEW_STEPS = 10  # a hazard seen over fewer steps is not shown

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from advisor.cost.curves import prices
-from advisor.explain.break_even import Prices, Shifted, agreement, independent_speedup, textbook_steps
-from advisor.explain.ground import Ground, correction, usable
-from advisor.explain.labels import suffixes
-from advisor.explain.positions import categories, replayed_positions, run_positions
-from advisor.explain.reasons import (
+from advisor.reasons.break_even import Prices, Shifted, agreement, independent_speedup, textbook_steps
+from advisor.reasons.ground import Ground, correction, usable
+from advisor.reasons.labels import suffixes
+from advisor.reasons.positions import categories, replayed_positions, run_positions
+from advisor.reasons.records import (
     AcceptancePoint,
     BreakEven,
     CostPoint,
@@ -21,7 +21,7 @@ from advisor.explain.reasons import (
     Jump,
     LengthPoint,
 )
-from advisor.explain.steps import priced_step, timed_step, trial_of
+from advisor.reasons.steps import priced_step, timed_step, trial_of
 from advisor.types import Config, CostCurve, Estimate, Model, Recommendation, Trace
 
 FLAT = 0.02  # settings within 2 % of the best are as good: the machine's own noise is no smaller

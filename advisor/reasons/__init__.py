@@ -8,15 +8,15 @@ they were given. What the record cannot answer is a sentence in ``Explanation.le
 
 from __future__ import annotations
 
-from advisor.explain.answers import coloured_answers
-from advisor.explain.caveats import caveats
-from advisor.explain.changes import what_would_change
-from advisor.explain.drafts import cost_points, draft_reasons, jumps
-from advisor.explain.ground import Ground
-from advisor.explain.narrow import narrowed
-from advisor.explain.reasons import DraftReasons, Explanation
-from advisor.explain.sureness import how_sure
 from advisor.ngram import METHODS
+from advisor.reasons.answers import coloured_answers
+from advisor.reasons.caveats import caveats
+from advisor.reasons.changes import what_would_change
+from advisor.reasons.drafts import cost_points, draft_reasons, jumps
+from advisor.reasons.ground import Ground
+from advisor.reasons.narrow import narrowed
+from advisor.reasons.records import DraftReasons, Explanation
+from advisor.reasons.sureness import how_sure
 from advisor.types import Estimate, Recommendation
 
 __all__ = ["explain", "narrowed"]

@@ -17,8 +17,8 @@ from advisor.engines.process import LOAD_BYTES_PER_S
 from advisor.engines.server_answer import check_run, read_run
 from advisor.engines.server_process import Deadlines, Server
 from advisor.errors import EngineRefusal, FileProblem, OptionError
-from advisor.export.deployment import chosen
-from advisor.export.llama_server import command
+from advisor.exporters.deployment import chosen
+from advisor.exporters.llama_server import command
 from advisor.types import Build, Config, Estimate, Model, Prompt, Recommendation, Run
 
 PROMPTS = 2

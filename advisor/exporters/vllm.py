@@ -10,11 +10,12 @@ import json
 from typing import Any
 
 from advisor.errors import OptionError
-from advisor.export.deployment import Deployment, cannot, remarks
-from advisor.export.llama_server import commented
+from advisor.exporters.deployment import Deployment, cannot, remarks
+from advisor.exporters.llama_server import commented
 from advisor.types import Config, Model
 
 CONSUMER = "vllm"
+TAKES_NAMES, TAKES_BUILD = True, False
 HOST, PORT = "127.0.0.1", 8000
 
 

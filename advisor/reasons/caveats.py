@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advisor.explain.reasons import DraftReasons
+from advisor.reasons.records import DraftReasons
 from advisor.types import CostCurve, Recommendation
 
 MUCH_DRIFT = 0.10

@@ -1,0 +1,101 @@
+"""A recommendation as the configuration of a program that serves models: one module per consumer.
+
+A module has ``text(deployment) -> str``, and is named in EXPORTERS: nothing else is to be done for a new one. Where the
+usual options do not fit it says so: ``TAKES_NAMES = True`` for a consumer with model files of its own, which takes
+--target-name and --draft-name; ``TAKES_BUILD = False`` for one that no build of llama.cpp's programs is behind.
+``advisor.testing.exporters`` checks what every exporter owes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advisor import options
+from advisor.errors import OptionError
+
+if TYPE_CHECKING:
+    from advisor.dialect import Dialect
+    from advisor.exporters.deployment import Deployment
+    from advisor.types import Recommendation
+
+DEFAULT_CONSUMER = "llama-server"
+EXPORTERS = {
+    "llama-server": "llama_server",
+    "llama-cli": "llama_cli",
+    "llama-swap": "llama_swap",
+    "docker-compose": "docker_compose",
+    "systemd": "systemd",
+    "lm-studio": "lm_studio",
+    "mlx-lm": "mlx_lm",
+    "vllm": "vllm",
+    "llama-cpp-python": "llama_cpp_python",
+    "json": "json_text",
+}
+"""The consumers by the name that ``advisor export --to`` takes, and their modules, imported when one is asked for."""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """What writes for one consumer. See above."""
+
+    text: Callable[[Deployment], str]
+    takes_names: bool = False
+    takes_build: bool = True
+
+
+def exporter(name: str) -> Exporter:
+    """Raises OptionError for a name that is none."""
+    if name not in EXPORTERS:
+        raise OptionError(f"--to: there is no export to {name!r}.", fix=f"Known are {', '.join(EXPORTERS)}.")
+    module = importlib.import_module(f"{__name__}.{EXPORTERS[name]}")
+    return Exporter(module.text, getattr(module, "TAKES_NAMES", False), getattr(module, "TAKES_BUILD", True))
+
+
+def export(
+    rec: Recommendation,
+    to: str = DEFAULT_CONSUMER,
+    *,
+    llama_server: Path | None = None,
+    llama_build: str | None = None,
+    target_name: str | None = None,
+    draft_name: str | None = None,
+    windows: bool | None = None,
+) -> str:
+    """The text for a consumer; see ``advisor.export``. ``windows``: for its shells, by default where this runs."""
+    chosen = exporter(to)
+    if llama_server is not None and llama_build is not None:
+        raise OptionError("--llama-server and --llama-build exclude each other.", fix="Give one of them.")
+    for name, value, takes in (
+        ("--llama-server", llama_server, chosen.takes_build),
+        ("--llama-build", llama_build, chosen.takes_build),
+        ("--target-name", target_name, chosen.takes_names),
+        ("--draft-name", draft_name, chosen.takes_names),
+    ):
+        if value and not takes:
+            raise OptionError(f"{name} has no meaning for --to {to}.", fix="Leave it out.")
+    from advisor.exporters.deployment import Deployment
+
+    dialect, program = _speech(rec, llama_server, llama_build)
+    on_windows = os.name == "nt" if windows is None else windows
+    return chosen.text(Deployment(rec, dialect, program, target_name or "", draft_name or "", on_windows))
+
+
+def _speech(rec: Recommendation, llama_server: Path | None, llama_build: str | None) -> tuple[Dialect, str]:
+    """What the llama-server of the export speaks, and how it is started."""
+    from advisor.dialect import dialect_of
+    from advisor.exporters.llama_server import PROGRAM, measured_dialect
+
+    if llama_server is not None:
+        from advisor.engines.find_server import find_server, speech
+        from advisor.engines.server_process import Deadlines
+
+        program = find_server(str(llama_server))
+        return speech(program, within_s=Deadlines().speak_s)[0], program.argv[-1]
+    if llama_build is not None:
+        return dialect_of(options.build_number(llama_build)), PROGRAM
+    return measured_dialect(rec), PROGRAM
