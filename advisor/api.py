@@ -255,13 +255,15 @@ def export(
     target_name: str | None = None,
     draft_name: str | None = None,
     windows: bool | None = None,
+    note: Note = lambda _text: None,
 ) -> str:
     """The recommendation as what ``to`` reads: one of ``advisor.exporters.EXPORTERS``, ``"json"`` among them, which
     ``load`` reads back. A verdict of no is exported as the target alone.
 
     It is written in the words of the llama.cpp build that was measured, of ``llama_build`` (``"b7900"``), or of the
     program ``llama_server``, which is asked. ``target_name`` and ``draft_name`` are what vLLM and mlx-lm call the
-    models; ``windows`` chooses the shell that a command is quoted for, by default this system's.
+    models; ``windows`` chooses the shell that a command is quoted for, by default this system's. For systemd and
+    llama-swap it is the llama-server of this machine by its whole path; ``note`` is told where there is none.
 
     Raises OptionError for what the consumer has no words for, and names it.
 
@@ -287,6 +289,7 @@ json.
         target_name=target_name,
         draft_name=draft_name,
         windows=windows,
+        note=note,
     )
 
 

@@ -64,8 +64,8 @@ def export(
         bool,
         typer.Option(
             "--check",
-            help="Start the llama-server command, ask two prompts, and compare. Exit code 1: slower "
-            "or faster than recommended.",
+            help="Start the llama-server command, ask two prompts, and compare. Exit code 1: acceptance or speed "
+            "is not as recommended.",
         ),
     ] = False,
     workload: Annotated[
@@ -91,6 +91,7 @@ def export(
             llama_build=llama_build,
             target_name=target_name,
             draft_name=draft_name,
+            note=lambda text: say(f"note: {text}"),
         )
         if rec.verdict == "do-not-speculate":
             say("The recommendation is not to speculate: this is the target alone.")
@@ -110,16 +111,19 @@ def _check(rec: Recommendation, llama_server: Path | None, workload: Path | None
 
 
 def _report(checked: Checked) -> str:
-    low, high = checked.interval_tps
-    speed, tokens = checked.tokens_per_second, sum(run.tokens for run in checked.runs)
-    place = "inside the interval" if checked.inside else "below the interval" if speed < low else "above the interval"
+    tokens, expected = sum(run.tokens for run in checked.runs), checked.expected
+    rates, speeds = expected.acceptance, expected.tokens_per_second
     categories = ", ".join(dict.fromkeys(prompt.category for prompt in checked.prompts))
-    return "\n".join(
-        [
-            f"llama-server {checked.build.version} speculated: {len(checked.runs)} prompts ({categories}), "
-            f"{tokens} tokens.",
-            f"  acceptance  {checked.acceptance:7.1%}        recommended {checked.recommended_acceptance:.1%}",
-            f"  speed       {speed:7.2f} tok/s  recommended {low:.2f} to {high:.2f} tok/s",
-            f"The speed is {place}.",
-        ]
-    )
+    asked = f"{len(checked.runs)} prompts"
+    lines = [
+        f"llama-server {checked.build.version} speculated: {asked} ({categories}), {tokens} tokens.",
+        f"  acceptance  {checked.acceptance:7.1%}        expected {rates.low:.1%} to {rates.high:.1%}: "
+        f"{checked.acceptance_place}",
+        f"  speed       {checked.tokens_per_second:7.2f} tok/s  expected {speeds.low:.2f} to {speeds.high:.2f} tok/s: "
+        f"{checked.speed_place}",
+        f"Expected of {asked} in 19 checks of 20. How much prompts differ is from {expected.spread.source}.",
+    ]
+    if checked.other_build is not None:
+        measured = f"{checked.other_build.engine} {checked.other_build.version}"
+        lines.append(f"It was measured with {measured}: another build has speeds of its own, acceptance stays.")
+    return "\n".join(lines)

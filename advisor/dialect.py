@@ -36,7 +36,8 @@ OLDER_SERVER = "Update llama.cpp, or name a newer binary with --llama-server."
 
 @dataclass(frozen=True)
 class Dialect:
-    """``build`` is a build that speaks so, 0 for a current one of unknown number. ``methods``: what can be asked for.
+    """``build`` is a build that speaks so, 0 for a current one of unknown number. ``borrowed``: it is not the program's
+    own number, because a fork speaks otherwise than llama.cpp under its number. ``methods``: what can be asked for.
 
     ``spec_flags``: the spelling since b8981. ``names_draft``: a draft must be asked for by ``--spec-type``.
     ``reevaluates`` decides the step law. ``forced_acceptance`` and ``rejection_sampling`` are ``--spec-synth-rates``
@@ -56,6 +57,7 @@ class Dialect:
     metrics: bool = True
     no_repack: bool = True
     cache_ram: bool = True
+    borrowed: bool = False
 
     def speculation(self, config: Config, draft: Sequence[str] = ()) -> list[str]:
         """The flags of a config. ``draft`` names the draft model where the method has one: ["-md", path].
@@ -172,6 +174,7 @@ def read_dialect(version_text: str, help_text: str) -> Dialect:
         metrics="--metrics" in options,
         no_repack="--no-repack" in options,
         cache_ram="--cache-ram" in options,
+        borrowed=said.build != number,
     )
 
 

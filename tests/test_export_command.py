@@ -16,10 +16,10 @@ from advisor.commands_export import register
 from advisor.exporters.llama_server import command
 from advisor.report import json_document
 from advisor.store import save_last
-from advisor.types import Recommendation
+from advisor.types import Build, Recommendation
 from tests.engines.fake_llama_server import script
 from tests.export.saved import draft, none, repack
-from tests.export.test_check import FAKE_TPS
+from tests.export.test_check import FAKE_TPS, real
 from tests.export.test_check import saved as present
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="a script that runs by itself")
@@ -120,18 +120,91 @@ def test_options_that_mean_nothing_are_refused(tmp_path: Path, arguments: tuple[
 
 @posix_only
 @pytest.mark.parametrize(
-    ("baseline_tps", "code", "place"),
-    [(FAKE_TPS / 1.42, 0, "inside"), (FAKE_TPS, 1, "below"), (FAKE_TPS / 3, 1, "above")],
+    ("baseline_tps", "acceptance_rate", "code", "places"),
+    [
+        (FAKE_TPS / 1.42, 0.7, 0, ("inside", "inside")),
+        (FAKE_TPS * 1.3, 0.7, 1, ("inside", "below")),
+        (FAKE_TPS / 3, 0.7, 1, ("inside", "above")),
+        (FAKE_TPS / 1.42, 0.95, 1, ("below", "inside")),
+        (FAKE_TPS / 1.42, 0.4, 1, ("above", "inside")),
+    ],
 )
 def test_a_check_says_what_was_measured_beside_what_was_recommended(
-    tmp_path: Path, baseline_tps: float, code: int, place: str
+    tmp_path: Path, baseline_tps: float, acceptance_rate: float, code: int, places: tuple[str, str]
 ) -> None:
     server = str(script(tmp_path, "b11434"))
-    result = run(write(present(tmp_path, baseline_tps), tmp_path), "--check", "--llama-server", server)
+    rec = present(tmp_path, baseline_tps, acceptance_rate)
+    result = run(write(rec, tmp_path), "--check", "--llama-server", server)
     assert result.exit_code == code, result.stderr
-    assert "recommended 70.0%" in result.stdout
-    assert f"{FAKE_TPS:.2f} tok/s" in result.stdout
-    assert f"{place} the interval" in result.stdout
+    acceptance, speed = result.stdout.splitlines()[1:3]
+    assert "70.0%" in acceptance
+    assert acceptance.endswith(f": {places[0]}")
+    assert f"{FAKE_TPS:.2f} tok/s" in speed
+    assert speed.endswith(f": {places[1]}")
+
+
+@posix_only
+@pytest.mark.parametrize("measured", [Build("llama-server", "b11400", 11400), Build("llama-server", "b11434", 11434)])
+def test_a_check_says_where_another_build_was_measured(tmp_path: Path, measured: Build) -> None:
+    server = str(script(tmp_path, "b11434"))
+    rec = dataclasses.replace(present(tmp_path), build=measured)
+    result = run(write(rec, tmp_path), "--check", "--llama-server", server)
+    assert result.exit_code == 0
+    assert "llama-server b11434 speculated" in result.stdout
+    assert ("It was measured with llama-server b11400" in result.stdout) == (measured.version == "b11400")
+
+
+def test_a_check_on_the_real_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one in the package, which is found where there is no other. What is said of the pair is far from true: the
+    speed is that of a large target, and hardly anything is accepted."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rec = real(acceptance_rate=0.02)
+    result = run(write(rec, tmp_path), "--check", "-o", str(tmp_path / "report"))
+    assert result.exit_code == 1, result.stderr
+    said = (tmp_path / "report").read_text()
+    assert "speculated: 2 prompts (code)" in said
+    assert said.splitlines()[1].endswith(": above"), said
+    assert "It was measured with llama_cpp_python 0.3.36" in said
+
+
+# -- the program -------------------------------------------------------------------------------------------------------
+
+
+@posix_only
+@pytest.mark.parametrize("to", ["systemd", "llama-swap"])
+def test_what_has_a_path_of_its_own_gets_the_server_of_this_machine_in_its_words(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = script(tmp_path, "b8672")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    result = run(write(draft(), tmp_path), "--to", to)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert str(server) in result.stdout
+    assert "--draft-max" in result.stdout
+    assert "whole path" not in result.stdout
+
+
+@pytest.mark.parametrize("to", ["systemd", "llama-swap"])
+@pytest.mark.parametrize("packaged", [True, False])
+def test_without_a_server_it_is_said_whose_path_is_missing(
+    to: str, packaged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if not packaged:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    result = run(write(draft(), tmp_path), "--to", to)
+    assert result.exit_code == 0
+    assert ("of the package xllamacpp" in result.stderr) is packaged
+    assert "--llama-server FILE" in result.stderr
+    assert "whole path" in result.stdout
+
+
+def test_a_build_that_is_named_is_not_looked_for_on_this_machine(tmp_path: Path) -> None:
+    result = run(write(draft(), tmp_path), "--to", "systemd", "--llama-build", "b11434")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "ExecStart=llama-server " in result.stdout
 
 
 @posix_only

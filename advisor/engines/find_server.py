@@ -92,7 +92,8 @@ def _speech(program: Program, digest: str, within_s: float) -> tuple[Dialect, Bu
     version = _said(program, "--version", within_s)
     dialect = read_dialect(version, _said(program, "--help", within_s))
     named = re.search(r"version: (\S+)", version)
-    label = f"b{dialect.build}" if dialect.build else (named[1] if named else "unknown")
+    own = dialect.build and not dialect.borrowed
+    label = f"b{dialect.build}" if own else (named[1] if named else "unknown")
     return dialect, Build("llama-server", label, dialect.build, digest)
 
 

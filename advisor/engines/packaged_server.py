@@ -96,6 +96,10 @@ OPTIONS = [
     Option(("-nr", "--no-repack"), "", _switch("no_extra_bufts", True)),
     _number("-cram --cache-ram", "cache_ram_mib"),
     Option(("--metrics",), "", _switch("endpoint_metrics", True)),
+    _number("--temp --temperature", "sampling.temp", float),
+    _number("--top-k", "sampling.top_k"),
+    _number("--top-p", "sampling.top_p", float),
+    _number("--min-p", "sampling.min_p", float),
     Option(("--spec-draft-model", "-md", "--model-draft"), "FNAME", _attribute("speculative.draft.mparams.path", str)),
     Option(("--spec-draft-threads", "-td", "--threads-draft"), "N", _threads("speculative.draft")),
     Option(

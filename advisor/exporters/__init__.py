@@ -2,7 +2,8 @@
 
 A module has ``text(deployment) -> str``, and is named in EXPORTERS: nothing else is to be done for a new one. Where the
 usual options do not fit it says so: ``TAKES_NAMES = True`` for a consumer with model files of its own, which takes
---target-name and --draft-name; ``TAKES_BUILD = False`` for one that no build of llama.cpp's programs is behind.
+--target-name and --draft-name; ``TAKES_BUILD = False`` for one that no build of llama.cpp's programs is behind;
+``STARTED_ELSEWHERE = True`` for one that starts llama-server where the user's PATH is not known, so by its whole path.
 ``advisor.testing.exporters`` checks what every exporter owes.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advisor import options
-from advisor.errors import OptionError
+from advisor.errors import FileProblem, OptionError
 
 if TYPE_CHECKING:
     from advisor.dialect import Dialect
@@ -46,6 +47,7 @@ class Exporter:
     text: Callable[[Deployment], str]
     takes_names: bool = False
     takes_build: bool = True
+    started_elsewhere: bool = False
 
 
 def exporter(name: str) -> Exporter:
@@ -53,7 +55,12 @@ def exporter(name: str) -> Exporter:
     if name not in EXPORTERS:
         raise OptionError(f"--to: there is no export to {name!r}.", fix=f"Known are {', '.join(EXPORTERS)}.")
     module = importlib.import_module(f"{__name__}.{EXPORTERS[name]}")
-    return Exporter(module.text, getattr(module, "TAKES_NAMES", False), getattr(module, "TAKES_BUILD", True))
+    return Exporter(
+        module.text,
+        takes_names=getattr(module, "TAKES_NAMES", False),
+        takes_build=getattr(module, "TAKES_BUILD", True),
+        started_elsewhere=getattr(module, "STARTED_ELSEWHERE", False),
+    )
 
 
 def export(
@@ -65,6 +72,7 @@ def export(
     target_name: str | None = None,
     draft_name: str | None = None,
     windows: bool | None = None,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> str:
     """The text for a consumer; see ``advisor.export``. ``windows``: for its shells, by default where this runs."""
     chosen = exporter(to)
@@ -80,9 +88,29 @@ def export(
             raise OptionError(f"{name} has no meaning for --to {to}.", fix="Leave it out.")
     from advisor.exporters.deployment import Deployment
 
+    if llama_server is None and llama_build is None and chosen.started_elsewhere:
+        llama_server = _binary_here(note)
     dialect, program = _speech(rec, llama_server, llama_build)
     on_windows = os.name == "nt" if windows is None else windows
     return chosen.text(Deployment(rec, dialect, program, target_name or "", draft_name or "", on_windows))
+
+
+def _binary_here(note: Callable[[str], None]) -> Path | None:
+    """The llama-server of this machine; None, and a note, where there is none that is a program by itself."""
+    from advisor.engines.find_server import find_server
+
+    try:
+        program = find_server()
+    except FileProblem:
+        program = None
+    if program is not None and not program.packaged:
+        return Path(program.argv[-1])
+    only = f" but the {program.name}, which is no program by itself" if program is not None else ""
+    note(
+        f"There is no llama-server on this machine{only}. What is written says only llama-server: "
+        "put its whole path there, or give --llama-server FILE."
+    )
+    return None
 
 
 def _speech(rec: Recommendation, llama_server: Path | None, llama_build: str | None) -> tuple[Dialect, str]:

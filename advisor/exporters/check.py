@@ -1,12 +1,10 @@
-"""The exported llama-server command, started for real: does it speculate, and is it as fast as was recommended?
+"""The exported llama-server command, started for real: does it speculate, accept and decode as was recommended?
 
-Two prompts are asked of it, one after the other. What a prompt is about moves acceptance by far more than the interval
-is wide, so the interval is that of the kinds of text that are asked, where the recommendation knows them apart.
+Two prompts are asked of it, one after the other; ``two_prompts.py`` says what may be expected of so few.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +17,22 @@ from advisor.engines.server_process import Deadlines, Server
 from advisor.errors import EngineRefusal, FileProblem, OptionError
 from advisor.exporters.deployment import chosen
 from advisor.exporters.llama_server import command
-from advisor.types import Build, Config, Estimate, Model, Prompt, Recommendation, Run
+from advisor.exporters.two_prompts import Expected, Place, expected
+from advisor.types import Build, Config, Model, Prompt, Recommendation, Run
 
 PROMPTS = 2
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the server did, beside what was recommended."""
+    """What the server did, beside what was expected of it. ``other_build`` is the one that was measured, None where it
+    is this one or nothing was measured: two builds differ in speed, not in acceptance."""
 
     build: Build
     prompts: tuple[Prompt, ...]
     runs: tuple[Run, ...]
-    best: Estimate
-    baseline_tps: float
+    expected: Expected
+    other_build: Build | None
 
     @property
     def acceptance(self) -> float:
@@ -43,27 +43,16 @@ class Checked:
         return sum(run.tokens - 1 for run in self.runs) / sum(run.decode_s for run in self.runs)
 
     @property
-    def recommended_acceptance(self) -> float:
-        known = self.best.acceptance_by_category
-        asked = [known[prompt.category] for prompt in self.prompts if prompt.category in known]
-        return statistics.fmean(asked) if len(asked) == len(self.prompts) else self.best.acceptance_rate
+    def acceptance_place(self) -> Place:
+        return self.expected.acceptance.place(self.acceptance)
 
     @property
-    def interval_tps(self) -> tuple[float, float]:
-        unit = self.baseline_tps * self._share_of_categories
-        return self.best.speedup_low * unit, self.best.speedup_high * unit
+    def speed_place(self) -> Place:
+        return self.expected.tokens_per_second.place(self.tokens_per_second)
 
     @property
     def inside(self) -> bool:
-        low, high = self.interval_tps
-        return low <= self.tokens_per_second <= high
-
-    @property
-    def _share_of_categories(self) -> float:
-        """The speedup of the kinds of text that were asked, as a share of that of all."""
-        known = self.best.speedup_by_category
-        asked = [known[prompt.category] for prompt in self.prompts if known.get(prompt.category, 0) > 0]
-        return statistics.harmonic_mean(asked) / self.best.speedup if len(asked) == len(self.prompts) else 1.0
+        return self.acceptance_place == self.speed_place == "inside"
 
 
 def check(
@@ -96,7 +85,7 @@ def check(
             )
     finally:
         server.stop()
-    return Checked(build, tuple(prompts), runs, best, rec.baseline.tokens_per_second)
+    return Checked(build, tuple(prompts), runs, expected(rec, best, prompts), _other_build(rec, build))
 
 
 def prompts_for(rec: Recommendation, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
@@ -115,6 +104,11 @@ def _check_here(model: Model) -> None:
         )
     if not Path(model.path).is_file():
         raise FileProblem(f"The model {model.path} does not exist.", fix="Check on the machine that was measured.")
+
+
+def _other_build(rec: Recommendation, build: Build) -> Build | None:
+    same = (rec.build.engine, rec.build.version) == (build.engine, build.version)
+    return None if same or rec.baseline.evidence == "prior" else rec.build
 
 
 def _answer(server: Server, prompt: Prompt, rec: Recommendation, config: Config) -> Run:

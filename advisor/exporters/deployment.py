@@ -14,7 +14,7 @@ from advisor.dialect import Dialect
 from advisor.engines.base import Role
 from advisor.engines.process import LOAD_BYTES_PER_S
 from advisor.errors import OptionError
-from advisor.prune import best_option
+from advisor.prune import best_option, graphics_devices
 from advisor.ranking import setting_of
 from advisor.types import Config, Estimate, Model, Placement, Recommendation
 
@@ -50,6 +50,11 @@ class Deployment:
     @property
     def placement(self) -> Placement:
         return placement_of(self.rec, self.config)
+
+    @property
+    def gpu(self) -> str:
+        """The GPU whose memory was counted, where there are others that a program may take; else ""."""
+        return one_of_several_gpus(self.rec, self.placement)
 
     @property
     def draft(self) -> Model | None:
@@ -143,10 +148,33 @@ def placement_of(rec: Recommendation, config: Config | None) -> Placement:
     return next(one.placement for one in rec.candidates if one.draft.content_hash == config.draft)
 
 
+def one_of_several_gpus(rec: Recommendation, placement: Placement) -> str:
+    """The GPU of a placement, "" where it is the only one or nothing is offloaded."""
+    offloads = placement.target_gpu_layers != 0 or placement.draft_gpu_layers != 0
+    return placement.device if offloads and len(graphics_devices(rec.host)) > 1 else ""
+
+
+def layers_in_words(count: int) -> str:
+    return "all layers" if count < 0 else f"{count} layers" if count else "off"
+
+
 def start_s(deployment: Deployment) -> int:
     """How long a start may take: reading the files from a slow disk, or downloading them."""
     load_s = sum(model.weights_bytes for model in deployment.models if model.path) / LOAD_BYTES_PER_S
     return round(START_S + load_s) + (DOWNLOAD_S if any(not model.path for model in deployment.models) else 0)
+
+
+def check_fixed_length(consumer: str, config: Config) -> None:
+    """OptionError when a draft may be shorter than k, for a consumer that always drafts k tokens."""
+    for name, value in (("p_min", config.p_min), ("n_min", config.n_min)):
+        if value:
+            raise cannot(consumer, f"{name} = {value:g}", why="It drafts k tokens in every step.")
+
+
+def check_first_match_drafts(consumer: str, config: Config) -> None:
+    """OptionError when more than one match is wanted before the first draft, for a consumer that asks for one."""
+    if config.ngram_min_hits > 1:
+        raise cannot(consumer, f"ngram_min_hits = {config.ngram_min_hits}", why="It drafts at the first match.")
 
 
 def cannot(consumer: str, what: str, *, why: str = "") -> OptionError:

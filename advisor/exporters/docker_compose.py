@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from advisor.dialect import dialect_of
 from advisor.engines.base import Role
+from advisor.errors import OptionError
 from advisor.exporters.deployment import (
     Deployment,
     absolute,
@@ -29,6 +31,8 @@ from advisor.types import Model
 CONSUMER = "docker-compose"
 IMAGE = "ghcr.io/ggml-org/llama.cpp"
 PORT = 8080
+PINNED = "Not every build has an image: https://github.com/ggml-org/llama.cpp/pkgs/container/llama.cpp lists those."
+NEWEST = "The newest image: which build was measured is not known, and a later one can differ. Pin it by its tag."
 DOWNLOADS = {"type": "volume", "source": "downloads", "target": "/root/.cache"}
 
 
@@ -62,8 +66,9 @@ def text(deployment: Deployment) -> str:
     volumes = [mount for model, role in _roles(deployment) for mount in _mounts(model, role)]
     downloads = any(not model.path for model in deployment.models)
     volumes += [DOWNLOADS] if downloads else []
+    build = _build(deployment)
     service = {
-        "image": _image(deployment, backend),
+        "image": f"{IMAGE}:{backend.tag}-b{build}" if build else f"{IMAGE}:{backend.tag}",
         "command": [_value(arg) for arg in argv],
         "ports": [f"127.0.0.1:{PORT}:{PORT}"],
         **({"volumes": volumes} if volumes else {}),
@@ -85,6 +90,7 @@ def text(deployment: Deployment) -> str:
         *reasons(argv),
         f"Serves {slug(deployment.rec.target)} on the loopback of this machine.",
     ]
+    lines.append(PINNED if build else NEWEST)
     return yaml_text(document, [*lines, *([backend.remark] if backend.remark else [])])
 
 
@@ -95,11 +101,21 @@ def _backend(device: str) -> _Backend:
     raise cannot(CONSUMER, f"the device {device}", why="llama.cpp publishes no image that is known to reach it.")
 
 
-def _image(deployment: Deployment, backend: _Backend) -> str:
-    """The newest build, unless the flags are those of an older one: that needs its own image."""
-    dialect = deployment.dialect
-    current = dialect.spec_flags and dialect.names_draft
-    return f"{IMAGE}:{backend.tag}" if current else f"{IMAGE}:{backend.tag}-b{dialect.build}"
+def _build(deployment: Deployment) -> int:
+    """The llama.cpp build of the image: the one the flags are for, else the one that was measured, 0 where neither has
+    a number of its own. OptionError for a fork, which no image has."""
+    dialect, measured = deployment.dialect, deployment.rec.build.llama_cpp_build
+    if dialect.borrowed:
+        raise OptionError(
+            f"{CONSUMER} cannot express this build: it is not one of llama.cpp's own.",
+            why="Its flags are not those of llama.cpp under its number, and the images are llama.cpp's.",
+            fix="Name a llama.cpp build for the image: --llama-build bN.",
+        )
+    if dialect.build:
+        return dialect.build
+    rec, config = deployment.rec, deployment.config
+    understands = flags(rec, config, dialect_of(measured)) == flags(rec, config, dialect)
+    return measured if understands else 0
 
 
 def _roles(deployment: Deployment) -> list[tuple[Model, Role]]:

@@ -20,7 +20,6 @@ def text(deployment: Deployment) -> str:
             why=f"It speaks as builds before b8981 do (b{deployment.dialect.build}); only later ones were looked at.",
             fix="Update llama.cpp, or export to llama-server.",
         )
-    rec, sampling = deployment.rec, deployment.rec.settings.sampling
+    rec = deployment.rec
     argv = [PROGRAM, *flags(rec, deployment.config, deployment.dialect, serves=False)]
-    argv += ["--temp", f"{sampling.temperature:g}", "--top-p", f"{sampling.top_p:g}"]
     return commented(argv, remarks(rec), windows=deployment.windows)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from advisor.exporters.deployment import Deployment, cannot, check_known, remarks
+from advisor.exporters.deployment import Deployment, cannot, check_first_match_drafts, check_known, remarks
 from advisor.types import Config, Model
 
 CONSUMER = "llama-cpp-python"
 TAKES_BUILD = False
+SPLIT_MODE_NONE = 0  # llama_cpp.LLAMA_SPLIT_MODE_NONE: the whole model on main_gpu
 
 
 def text(deployment: Deployment) -> str:
@@ -25,6 +26,7 @@ def text(deployment: Deployment) -> str:
     source, given = _source(rec.target)
     given |= {"n_ctx": rec.settings.context, "seed": sampling.seed}
     given |= {"n_gpu_layers": deployment.placement.target_gpu_layers}
+    given |= _one_gpu(deployment)
     given |= {"n_threads": rec.settings.threads} if rec.settings.threads else {}
     arguments = [f"{name}={value!a}" for name, value in given.items()]
     arguments += [f"draft_model={_lookup(config)}"] if config is not None else []
@@ -62,9 +64,20 @@ def _source(model: Model) -> tuple[str, dict[str, Any]]:
     return "Llama.from_pretrained", {"repo_id": repository, "filename": f"*{quant}.gguf"}
 
 
+def _one_gpu(deployment: Deployment) -> dict[str, Any]:
+    """The arguments that keep it on the GPU whose memory was counted. It numbers GPUs as llama.cpp lists them:
+    integrated ones only where there is no other."""
+    if not deployment.gpu:
+        return {}
+    kind = next(device.kind for device in deployment.rec.host.devices if device.name == deployment.gpu)
+    names = [device.name for device in deployment.rec.host.devices if device.kind == kind]
+    return {"split_mode": SPLIT_MODE_NONE, "main_gpu": names.index(deployment.gpu)}
+
+
 def _lookup(config: Config) -> str:
     if config.draft:
         raise cannot(CONSUMER, "a draft model", why="Its only draft is LlamaPromptLookupDecoding.")
     if config.method != "ngram-simple":
         raise cannot(CONSUMER, f"the method {config.method}", why="LlamaPromptLookupDecoding has no memory.")
+    check_first_match_drafts(CONSUMER, config)
     return f"LlamaPromptLookupDecoding(max_ngram_size={config.ngram_size}, num_pred_tokens={config.k})"

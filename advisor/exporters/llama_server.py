@@ -10,18 +10,19 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from advisor.dialect import OLDER_SERVER, Dialect, dialect_of
 from advisor.errors import EngineRefusal, OptionError
-from advisor.exporters.deployment import Deployment, chosen, placement_of, remarks
+from advisor.exporters.deployment import Deployment, chosen, one_of_several_gpus, placement_of, remarks
 from advisor.ngram import METHODS
 from advisor.printable import is_printable
-from advisor.prune import graphics_devices
-from advisor.types import Config, Model, Placement, Recommendation
+from advisor.types import Config, Model, Placement, Recommendation, Sampling
 
 PROGRAM = "llama-server"
 FILE_TO_MAKE = {"-m": "TARGET.gguf", "-md": "DRAFT.gguf"}  # of models that nobody publishes: the notes say so
 LOOKUP, LONGEST = "tokens that are looked up in the text", "the longest draft"
+ASKED_FOR = "that was asked for, of requests that name none"
 # Why each flag is there. They become comments that must do no harm in a shell that runs them: no quotes, no brackets.
 REASONS = {
     "-m": "the target",
@@ -60,8 +61,10 @@ REASONS = {
     "-devd": "the same GPU for the draft",
     "-t": "threads that it was measured with",
     "--no-repack": "llama.cpp crashes on this machine with repacked weights",
-    "--temp": "the temperature that was asked for",
-    "--top-p": "the top-p that was asked for",
+    "--temp": f"the temperature {ASKED_FOR}",
+    "--top-p": f"the top-p {ASKED_FOR}",
+    "--top-k": f"the top-k {ASKED_FOR}",
+    "--min-p": f"the min-p {ASKED_FOR}",
 }
 
 # Needs no quotes in cmd.exe, nor in PowerShell, where a comma makes a list and a leading @ or % has a meaning.
@@ -99,12 +102,29 @@ def flags(rec: Recommendation, config: Config | None, dialect: Dialect, *, serve
         argv += ["-t", str(rec.settings.threads)]
     if rec.measurement.repack_off:
         argv += _no_repack(dialect)
-    return argv
+    return argv + sampling_flags(rec.settings.sampling)
+
+
+def sampling_flags(sampling: Sampling) -> list[str]:
+    """The sampling of requests that name none: acceptance holds for what it was found with, not for the temperature of
+    0.8 that llama.cpp has by itself."""
+    if sampling.temperature == 0:
+        return ["--temp", "0"]  # nothing is left for the others to choose from
+    values = {
+        "--temp": sampling.temperature,
+        "--top-p": sampling.top_p,
+        "--top-k": sampling.top_k,
+        "--min-p": sampling.min_p,
+    }
+    return [part for flag, value in values.items() for part in (flag, f"{value:g}")]
 
 
 def measured_dialect(rec: Recommendation) -> Dialect:
     """What was measured in this process is served by whatever is installed: a current build."""
-    return dialect_of(rec.build.llama_cpp_build if rec.build.engine == "llama-server" else 0)
+    if rec.build.engine != "llama-server":
+        return dialect_of(0)
+    number = rec.build.llama_cpp_build
+    return replace(dialect_of(number), borrowed=number > 0 and rec.build.version != f"b{number}")
 
 
 def commented(argv: Sequence[str], lines: Sequence[str], *, windows: bool) -> str:
@@ -170,8 +190,8 @@ def _offload(rec: Recommendation, placement: Placement, dialect: Dialect, *, wit
         return []
     argv = ["-ngl", dialect.layers(placement.target_gpu_layers)]
     argv += ["-ngld", dialect.layers(placement.draft_gpu_layers)] if with_draft else []
-    if offloads and len(graphics_devices(rec.host)) > 1:
-        argv += ["-dev", placement.device, *(["-devd", placement.device] if with_draft else [])]
+    if gpu := one_of_several_gpus(rec, placement):
+        argv += ["-dev", gpu, *(["-devd", gpu] if with_draft else [])]
     return argv
 
 

@@ -26,12 +26,13 @@ from advisor.exporters.deployment import (
     slug,
     start_s,
 )
-from advisor.exporters.llama_server import by_flag, flags, reasons
+from advisor.exporters.llama_server import PROGRAM, by_flag, flags, reasons
 from advisor.exporters.yaml_text import yaml_text
 from advisor.printable import is_printable
 from advisor.types import Config, Estimate, Model, Recommendation
 
 CONSUMER = "llama-swap"
+STARTED_ELSEWHERE = True
 LISTEN = ("--host 127.0.0.1", "--port ${PORT}")
 
 
@@ -49,6 +50,8 @@ def text(deployment: Deployment) -> str:
             name = _free(f"{slug(rec.target)}-{_word(category)}", models)
             models[name] = _entry(deployment, best.config, f"For {category}: {answer(rec, best)}")
     lines += reasons(flags(rec, deployment.config, deployment.dialect))
+    if deployment.program == PROGRAM:
+        lines.append(f"{PROGRAM} must be on the PATH of llama-swap, or be written with its whole path.")
     return yaml_text({"healthCheckTimeout": start_s(deployment), "models": models}, lines)
 
 

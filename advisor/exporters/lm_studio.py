@@ -6,7 +6,7 @@ whatever the app calls it in your version.
 
 from __future__ import annotations
 
-from advisor.exporters.deployment import Deployment, cannot, check_known, harmless, remarks
+from advisor.exporters.deployment import Deployment, cannot, check_known, harmless, layers_in_words, remarks
 from advisor.exporters.llama_server import shell
 from advisor.types import Config, Model
 
@@ -30,8 +30,18 @@ def text(deployment: Deployment) -> str:
     ]
     if config is not None:
         steps = ["Choose Power User at the bottom of the window.", *steps, *_drafting(deployment, config)]
+    if deployment.gpu:
+        steps = [f"In the hardware settings, leave only {harmless(deployment.gpu)} switched on [disabledGpus].", *steps]
     numbered = [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
-    return "\n".join([*remarks(rec), "", *numbered, ""])
+    return "\n".join([*remarks(rec), *_not_expressed(deployment), "", *numbered, ""])
+
+
+def _not_expressed(deployment: Deployment) -> list[str]:
+    """What there is no setting for. Of the draft only its name is taken: it is loaded with the app's own settings."""
+    if deployment.draft is None:
+        return []
+    layers = layers_in_words(deployment.placement.draft_gpu_layers)
+    return [f"There is no setting for where the draft is. It was found with this GPU offload of the draft: {layers}."]
 
 
 def _get(model: Model, *, windows: bool) -> str:
@@ -42,9 +52,9 @@ def _get(model: Model, *, windows: bool) -> str:
 
 
 def _loading(deployment: Deployment) -> list[str]:
-    rec, layers = deployment.rec, deployment.placement.target_gpu_layers
-    offload = "all layers" if layers < 0 else f"{layers} layers" if layers else "off"
+    rec = deployment.rec
     threads = [f"CPU threads {rec.settings.threads}"] if rec.settings.threads else []
+    offload = layers_in_words(deployment.placement.target_gpu_layers)
     return [f"context length {rec.settings.context}", f"GPU offload {offload}", *threads]
 
 

@@ -6,9 +6,8 @@ The flags are those of mlx_lm/server.py. It drafts with a model, always k tokens
 from __future__ import annotations
 
 from advisor.errors import OptionError
-from advisor.exporters.deployment import Deployment, cannot, remarks
+from advisor.exporters.deployment import Deployment, cannot, check_fixed_length, remarks
 from advisor.exporters.llama_server import commented
-from advisor.exporters.vllm import check_fixed_length
 from advisor.types import Model
 
 CONSUMER = "mlx-lm"

@@ -1,5 +1,7 @@
 """A recommendation as a systemd user unit: on loopback, started when it is healthy, started again when it fails.
 
+The start is waited for, but no longer than the server lives: one that crashes while it loads has failed to start.
+
 Quoting follows systemd.service(5) and systemd.syntax(7): C escapes in double quotes, %% for a percent sign, $$ for a
 dollar.
 """
@@ -12,13 +14,27 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from advisor.engines.base import Role
-from advisor.exporters.deployment import Deployment, absolute, cannot, check_known, moved, remarks, slug, start_s
+from advisor.exporters.deployment import (
+    Deployment,
+    absolute,
+    cannot,
+    check_known,
+    harmless,
+    moved,
+    remarks,
+    slug,
+    start_s,
+)
 from advisor.exporters.llama_server import by_flag, flags, reasons
 from advisor.types import Model
 
 CONSUMER = "systemd"
+STARTED_ELSEWHERE = True
 HOST, PORT = "127.0.0.1", 8080
-RETRY_S = 2
+WAIT = (
+    f"until curl --fail --silent --output /dev/null http://{HOST}:{PORT}/health; "
+    'do kill -0 "$MAINPID" || exit 1; sleep 1; done'
+)
 NOT_IN_A_PROGRAM = frozenset("\"'\\$\x7f")  # the path of a program must be free of them; arguments may have them
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=+,@-]+")
 
@@ -29,10 +45,10 @@ def text(deployment: Deployment) -> str:
     argv = flags(rec, deployment.config, deployment.dialect)
     argv += ["--host", HOST, "--port", str(PORT)]
     command = " \\\n    ".join(" ".join(flag) for flag in [[_program(deployment.program)], *_quoted_flags(argv)])
-    wait_s, health = start_s(deployment), f"http://{HOST}:{PORT}/health"
     lines = [
         *remarks(deployment.rec),
         *reasons(argv),
+        *_about_program(deployment.program),
         "Save as ~/.config/systemd/user/llama-server.service, then:",
         "systemctl --user daemon-reload, systemctl --user enable --now llama-server",
     ]
@@ -45,10 +61,9 @@ def text(deployment: Deployment) -> str:
             "[Service]",
             "Type=exec",
             f"ExecStart={command}",
-            "# It counts as started once it is healthy.",
-            f"ExecStartPost=curl --fail --silent --show-error --output /dev/null --retry {wait_s // RETRY_S} "
-            f"--retry-delay {RETRY_S} --retry-connrefused {health}",
-            f"TimeoutStartSec={wait_s}",
+            "# It counts as started once it is healthy, and as failed once its process is gone.",
+            f"ExecStartPost=/bin/sh -c {quote(WAIT)}",
+            f"TimeoutStartSec={start_s(deployment)}",
             "Restart=on-failure",
             "RestartSec=5",
             "NoNewPrivileges=yes",
@@ -71,6 +86,15 @@ def _with_whole_path(model: Model, _role: Role) -> Model:
 
 def _quoted_flags(argv: list[str]) -> list[list[str]]:
     return [[quote(arg) for arg in flag] for flag in by_flag(["", *argv])][1:]
+
+
+def _about_program(program: str) -> list[str]:
+    if PurePosixPath(program).is_absolute():
+        return []
+    return [
+        f"systemd looks for {harmless(program)} in folders of its own, /usr/local/bin and /usr/bin among them:",
+        "write its whole path in ExecStart where it is elsewhere, or export with --llama-server FILE.",
+    ]
 
 
 def _program(program: str) -> str:

@@ -10,9 +10,9 @@ import json
 from typing import Any
 
 from advisor.errors import OptionError
-from advisor.exporters.deployment import Deployment, cannot, remarks
+from advisor.exporters.deployment import Deployment, cannot, check_first_match_drafts, check_fixed_length, remarks
 from advisor.exporters.llama_server import commented
-from advisor.types import Config, Model
+from advisor.types import Config, Model, Sampling
 
 CONSUMER = "vllm"
 TAKES_NAMES, TAKES_BUILD = True, False
@@ -28,8 +28,10 @@ def text(deployment: Deployment) -> str:
         "Found with llama.cpp: acceptance carries over to the same models, costs and so the speedup do not.",
         "Placement, threads and slots are left to vLLM.",
     ]
+    argv += ["--override-generation-config", json.dumps(sampling_defaults(rec.settings.sampling, config))]
     if config is not None:
         argv += ["--speculative-config", json.dumps(speculative_config(deployment, config))]
+        lines += _sampled_otherwise(rec.settings.sampling)
     if config is not None and not config.draft:
         lines.append("vLLM copies from the first match in the text, llama.cpp from the last: acceptance can differ.")
     if not deployment.target_name:
@@ -37,8 +39,26 @@ def text(deployment: Deployment) -> str:
     return commented(argv, lines, windows=deployment.windows)
 
 
+def sampling_defaults(sampling: Sampling, config: Config | None) -> dict[str, float]:
+    """The sampling of requests that ask for none. With speculation vLLM refuses every request that has a min_p."""
+    if sampling.temperature == 0:
+        return {"temperature": 0}
+    values = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+    return values if config is not None else {**values, "min_p": sampling.min_p}
+
+
+def _sampled_otherwise(sampling: Sampling) -> list[str]:
+    if sampling.temperature == 0:
+        return []
+    return [
+        f"Left out is min-p {sampling.min_p:g}: vLLM refuses it with speculation.",
+        "Above temperature 0 vLLM accepts by rejection sampling, llama.cpp by sampling the same token: they differ.",
+    ]
+
+
 def speculative_config(deployment: Deployment, config: Config) -> dict[str, Any]:
     if config.method == "ngram-simple":
+        check_first_match_drafts(CONSUMER, config)
         size = config.ngram_size
         lookup = {"prompt_lookup_min": size, "prompt_lookup_max": size}
         return {"method": "ngram", "num_speculative_tokens": config.k, **lookup}
@@ -47,13 +67,6 @@ def speculative_config(deployment: Deployment, config: Config) -> dict[str, Any]
     check_fixed_length(CONSUMER, config)
     draft = _name(deployment.draft_name, deployment.rec.draft_of(config), "--draft-name")
     return {"method": "draft_model", "model": draft, "num_speculative_tokens": config.k}
-
-
-def check_fixed_length(consumer: str, config: Config) -> None:
-    """OptionError when a draft may be shorter than k, for a consumer that always drafts k tokens."""
-    for name, value in (("p_min", config.p_min), ("n_min", config.n_min)):
-        if value:
-            raise cannot(consumer, f"{name} = {value:g}", why="It drafts k tokens in every step.")
 
 
 def _name(given: str, model: Model, option: str) -> str:

@@ -1,4 +1,5 @@
-"""What `advisor watch --once --format json` prints: one document with stable names.
+"""What `advisor watch --once --format json` prints: one document with stable names, described by
+``advisor/schema/watch.schema.json``.
 
 Versions of the document:
     draft-advisor/watch/1   the first

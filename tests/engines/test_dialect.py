@@ -146,6 +146,14 @@ def test_features_are_those_of_the_help() -> None:
     assert dataclasses.replace(found, metrics=True, no_repack=True) == read("b11434")
 
 
+@pytest.mark.parametrize(
+    ("number", "help_of", "borrowed"),
+    [(9101, "b9101", False), (11434, "b11434", False), (11434, "b8672", True), (300, "b11434", True)],
+)
+def test_a_fork_is_known_by_what_it_does_not_speak(number: int, help_of: str, borrowed: bool) -> None:
+    assert read_dialect(f"version: {number} (abc)", helped(help_of)).borrowed is borrowed
+
+
 def test_the_packaged_server_speaks_a_current_dialect() -> None:
     def said(flag: str) -> str:
         run = [sys.executable, "-m", "advisor.engines.packaged_server", flag]

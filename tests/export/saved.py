@@ -22,6 +22,11 @@ from tests.builders import (
 )
 
 GPU = Placement(-1, -1, "CUDA0")
+AWKWARD = (
+    "/my models/it's \"5 $HOME ${PORT} $(touch x) `id` %h 100%/tar\\get;&|<>*?!#.gguf",
+    "/models/übung 模型 🦙/dra'ft.gguf",
+)
+LINES = ("/models/two\nlines\n# three\n", "/models/bell\x07 escape\x1b[2J override\u202e.gguf")
 
 
 def draft() -> Recommendation:
@@ -72,3 +77,13 @@ def with_paths(rec: Recommendation, target: str, draft: str) -> Recommendation:
 
     candidates = tuple(dataclasses.replace(one, draft=at(one.draft, draft)) for one in rec.candidates)
     return dataclasses.replace(rec, target=at(rec.target, target), candidates=candidates)
+
+
+def awkward(names: tuple[str, str] = AWKWARD) -> Recommendation:
+    return with_paths(draft(), *names)
+
+
+def with_device(rec: Recommendation, device: str) -> Recommendation:
+    layers = 0 if device == "CPU" else -1
+    candidates = tuple(dataclasses.replace(one, placement=Placement(layers, layers, device)) for one in rec.candidates)
+    return dataclasses.replace(rec, candidates=candidates)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.exporters.llama_server import command, shell
-from advisor.types import Build, Placement, Recommendation, Settings
+from advisor.types import Build, Placement, Recommendation, Sampling, Settings
 from tests.builders import (
     GIB,
     make_candidate,
@@ -46,6 +46,7 @@ def test_the_recommended_pair() -> None:
         "--spec-draft-p-min": "0.5",
         "-c": "4096",
         "-np": "1",
+        "--temp": "0",
     }
 
 
@@ -121,15 +122,30 @@ def test_n_min_only_when_set() -> None:
 def test_do_not_speculate_is_the_target_alone() -> None:
     rec = make_recommendation("do-not-speculate")
     rec = dataclasses.replace(rec, best=rec.estimates[0])
-    assert values(command(rec)) == {"-m": rec.target.path, "-c": "4096", "-np": "1"}
+    assert values(command(rec)) == {"-m": rec.target.path, "-c": "4096", "-np": "1", "--temp": "0"}
 
 
 def test_context_threads_and_the_repack_remedy() -> None:
     rec = make_recommendation(settings=Settings(context=8192, threads=6), measurement=make_measurement(repack_off=True))
     argv = command(rec)
-    assert argv.pop() == "--no-repack"
+    argv.remove("--no-repack")
     assert values(argv)["-c"] == "8192"
     assert values(argv)["-t"] == "6"
+
+
+def test_requests_that_name_no_sampling_get_the_one_that_acceptance_holds_for() -> None:
+    """llama-server by itself decodes at a temperature of 0.8."""
+    sampled = Settings(sampling=Sampling(temperature=0.6, top_p=0.9, top_k=20, min_p=0.0))
+    found = values(command(make_recommendation(settings=sampled)))
+    assert {flag: found[flag] for flag in ("--temp", "--top-p", "--top-k", "--min-p")} == {
+        "--temp": "0.6",
+        "--top-p": "0.9",
+        "--top-k": "20",
+        "--min-p": "0",
+    }
+    greedy = values(command(make_recommendation()))
+    assert greedy["--temp"] == "0"
+    assert not {"--top-p", "--top-k", "--min-p"} & set(greedy)
 
 
 @pytest.mark.parametrize(

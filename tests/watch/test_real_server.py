@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from advisor import commands_watch
 from advisor.cli import app
 from advisor.engines import server_process
 from advisor.engines.find_server import PACKAGED
@@ -114,6 +117,36 @@ def test_a_watch_follows_the_workload_and_a_restart(servers: list[Server]) -> No
     assert again.live.tokens == 120, "what the first server counted is not in it"
     assert again.live.by_position == pytest.approx((0.9, 0.8, 0.7), abs=0.25)
     assert again.judgement.state in ("pays", "too-few")
+
+
+def test_the_command_follows_the_real_server_through_a_restart(
+    servers: list[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens to the server happens in the pauses between two looks."""
+    synthetic = ["--metrics", *draft(), *SPECULATES, "--spec-synth-rates"]
+    servers.append(start(*synthetic, "0.1,0.05,0"))
+    url = f"http://127.0.0.1:{servers[0].port}"
+    save_last(pairing())
+
+    def events() -> Iterator[None]:
+        ask(servers[0], 80, GREEDY)
+        yield
+        servers[0].stop()
+        yield
+        servers.append(start(*synthetic, "0.9,0.8,0.7"))
+        ask(servers[1], 120, GREEDY)
+        yield
+        raise KeyboardInterrupt
+
+    pauses = events()
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: next(pauses))
+    monkeypatch.setattr(commands_watch, "time", clock)
+    found = CliRunner().invoke(app, ["watch", "--url", url])
+    assert found.exit_code == 130, found.stderr
+    text = " ".join(found.stdout.split())
+    shown = [text.index(part) for part in ("Waiting for", "warning: Acceptance is", "not reachable", "started again")]
+    assert shown == sorted(shown)
+    assert "Speculation pays" in text[shown[-1] :]
 
 
 def test_the_command_on_the_real_server(servers: list[Server]) -> None:
