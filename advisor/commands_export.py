@@ -159,8 +159,8 @@ def _check(rec: Recommendation, llama_server: Path | None, workload: Path | None
     from advisor import workload as workloads
     from advisor.engines.find_server import find_server
     from advisor.export import check
-    from advisor.pipeline import LOCK_NAME, LOCK_TIMEOUT_S
-    from advisor.store import data_dir, timing_lock
+    from advisor.host.files import host_lock_path, timing_lock
+    from advisor.pipeline import LOCK_TIMEOUT_S
 
     if workload is None and rec.workload != workloads.BUILTIN_NAME and rec.measurement.prompts:
         raise OptionError(
@@ -170,7 +170,7 @@ def _check(rec: Recommendation, llama_server: Path | None, workload: Path | None
         )
     program = find_server(str(llama_server or ""))
     asked = workloads.read_workload(workload.expanduser()) if workload is not None else workloads.builtin()
-    with timing_lock(data_dir() / LOCK_NAME, timeout_s=LOCK_TIMEOUT_S, waiting=say):
+    with timing_lock(host_lock_path(), timeout_s=LOCK_TIMEOUT_S, waiting=say):
         checked = check.check(rec, program, check.prompts_for(rec, asked.prompts))
     deliver(lambda stream: print(_report(checked), file=stream), output)
     if not checked.inside:

@@ -37,7 +37,6 @@ __all__ = [
     "load_last",
     "measurements_path",
     "save_last",
-    "timing_lock",
 ]
 
 R = TypeVar("R")

@@ -55,9 +55,11 @@ class Session:
         return {"tokens": llama_session.render_chat(self.contexts["target"], messages)}
 
     def answer(self, prompt: list[int], sampling: dict[str, Any], max_tokens: int) -> dict[str, Any]:
-        from advisor.engines import llama_session
+        from advisor.engines import llama_session, own_memory
 
-        return llama_session.answer(self.contexts["target"], prompt, sampling, max_tokens)
+        own_memory.forget_peak()
+        reply = llama_session.answer(self.contexts["target"], prompt, sampling, max_tokens)
+        return {**reply, "peak_bytes": own_memory.peak_bytes()}
 
     def text_of(self, tokens: list[int]) -> dict[str, Any]:
         target = self.contexts["target"]
@@ -66,7 +68,7 @@ class Session:
     def speculate(
         self, prompt: list[int], config: dict[str, Any], sampling: dict[str, Any], max_tokens: int
     ) -> dict[str, Any]:
-        from advisor.engines import speculation
+        from advisor.engines import own_memory, speculation
         from advisor.ngram import METHODS
         from advisor.types import Config
 
@@ -76,7 +78,9 @@ class Session:
             proposer = self._ngram_that_has_not_seen(prompt, wanted)
         else:
             proposer = speculation.DraftModel(self.contexts["draft"], p_min=wanted.p_min, n_min=wanted.n_min)
-        return speculation.speculate(self.contexts["target"], proposer, prompt, wanted.k, sampling, max_tokens)
+        own_memory.forget_peak()
+        reply = speculation.speculate(self.contexts["target"], proposer, prompt, wanted.k, sampling, max_tokens)
+        return {**reply, "peak_bytes": own_memory.peak_bytes()}
 
     def _ngram_that_has_not_seen(self, prompt: list[int], config: Config) -> NgramProposer:
         """The method with the tables it has filled so far, as in a server that runs on; empty ones for a prompt that
