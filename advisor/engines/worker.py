@@ -12,7 +12,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from advisor.engines.frames import read_frame, write_frame
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from advisor.types import Config
 
 Handler = Callable[..., dict[str, Any]]
+CALLS = ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "time_decodes")
 
 
 class Session:
@@ -103,18 +104,16 @@ class Session:
         return {"rounds": llama_session.time_decodes(self.contexts, pairs, **arguments)}
 
 
-def serve(session: Session) -> None:
+def serve(session: object, calls: Sequence[str] = CALLS) -> None:
+    """``session`` has a method for each call."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    handlers: dict[str, Handler] = {
-        name: getattr(session, name)
-        for name in ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "time_decodes")
-    }
-    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    handlers: dict[str, Handler] = {name: getattr(session, name) for name in calls}
+    inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
     while True:
-        request = requests.get()
+        request = inbox.get()
         try:
             reply: dict[str, Any] = {"ok": handlers[request["call"]](**request["arguments"])}
         except Exception as error:  # the worker stays; the parent decides what a failure means
@@ -122,11 +121,11 @@ def serve(session: Session) -> None:
         write_frame(answers, reply)
 
 
-def _receive(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
+def _receive(inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
     """In a thread of its own: native calls do not hold it up."""
     try:
         while (request := read_frame(sys.stdin.buffer)) is not None:
-            requests.put(request)
+            inbox.put(request)
     finally:
         os._exit(0)
 
