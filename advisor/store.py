@@ -204,7 +204,7 @@ class Store:
     def _rows(self, column: str, kind_hash: tuple[str, str]) -> list[Any]:
         if self._only_own and kind_hash not in self._own:
             return []
-        query = f"SELECT {column} FROM measurement WHERE kind = ? AND key_hash = ?"  # nosec B608 - a name from this class
+        query = f"SELECT {column} FROM measurement WHERE kind = ? AND key_hash = ?"  # a name from this class  # nosec B608
         return self._select(query, kind_hash)
 
     def _select(self, query: str, values: tuple[object, ...]) -> list[Any]:

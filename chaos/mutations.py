@@ -22,6 +22,7 @@ NOT_UTF8 = b"\xff\xfe\xc0\x80\xed\xa0\x80"
 EXTREMES = (0, 1, 2**31 - 1, 2**32 - 1, 2**62, 2**63, 2**64 - 1)
 TYPES = (*range(14), 255, 2**31, 2**32 - 1)
 TEXT, ARRAY = 8, 9
+A_TEXT = "first"
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _impossible_metadata() -> Iterator[Mutant]:
         "tokens that are not UTF-8": {"tokenizer.ggml.tokens": [NOT_UTF8, b"\x00"]},
         "no vocabulary": {"tokenizer.ggml.model": "none"},
         "bos beyond the vocabulary": {"tokenizer.ggml.bos_token_id": 2**32 - 1},
-        "bos that is a text": {"tokenizer.ggml.bos_token_id": "first"},
+        "bos that is a text": {"tokenizer.ggml.bos_token_id": A_TEXT},
         "alignment of 3": {"general.alignment": 3},
         "alignment of 2 GiB": {"general.alignment": 2**31},
         "architecture unknown": {"general.architecture": "\N{SNOWMAN}"},
