@@ -6,7 +6,6 @@ Ends with 1 when anything was lost. Without a PART all of them run.
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from chaos import bad_files, crashes, disk, fuzz, load, memory, mutations, resume, security
 from chaos.outcome import Outcome, all_held, table
-from chaos.world import Ground, search_in
+from chaos.world import Ground
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,7 @@ def _security(ground: Ground, options: Options) -> Iterator[Outcome]:
 
 
 def _load(ground: Ground, options: Options) -> Iterator[Outcome]:
-    search = functools.partial(search_in, models=ground.models)
-    yield from load.load(ground.folder, search, seconds=60 * options.minutes, seed=options.seed)
+    yield from load.load(ground.folder, ground.search, seconds=60 * options.minutes, seed=options.seed)
 
 
 PARTS: dict[str, Callable[[Ground, Options], Iterator[Outcome]]] = {

@@ -15,7 +15,7 @@ from chaos.world import TRUTHS, Ground, environment, search_in, summary
 
 VICTIM = "fair"
 EXPECTED_WORD = {"hang": "did not finish", "memory": "MemoryError"}
-TARGET_STAGES = ("load", "generate", "time", "speculative run")
+TARGET_STAGES = ("load", "generate", "time")  # where the first worker to get there holds the target alone
 
 
 def crash_isolation(
@@ -24,7 +24,7 @@ def crash_isolation(
     calm = search_in(ground.data_dir("calm"), ground.models)
     for stage in stages:
         yield _every_kind_at(ground, stage, kinds, calm)
-    for stage in set(TARGET_STAGES) & set(stages):
+    for stage in (stage for stage in TARGET_STAGES if stage in stages):
         yield _one_death_of_the_target(ground, stage, kinds, calm)
     yield _target_that_always_dies(ground)
     yield _remedy(ground)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -50,6 +51,8 @@ def _full(ground: Ground, sizes: Sequence[int], undisturbed: Ended) -> Outcome:
             if not mounted:
                 return Outcome(what, 0, skipped=NO_MOUNT)
             data = mount / "data"
+            with contextlib.suppress(OSError, shutil.Error):  # as much as there is room for
+                ground.furnish(data)
             ended = _run(ground, data, ground.folder)
             lost += [f"{size // KIB} KiB: {why}" for why in different(ended, undisturbed)]
             told += "is full" in ended.errors or "No space left" in ended.errors

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,14 +92,15 @@ class Advisor:
         output, errors = self._process.communicate(timeout=LONGEST_S)
         return Ended(self._process.returncode, output, errors)
 
-    def kill_when(self, due: Callable[[], bool]) -> tuple[Ended, list[psutil.Process]]:
-        """SIGKILL at the first moment that is ``due``; the processes it had are returned with how it ended."""
+    def kill_after(self, seconds: float) -> tuple[Ended, list[psutil.Process]]:
+        """SIGKILL, unless it has ended by then; the processes it had are returned with how it ended."""
         family: list[psutil.Process] = []
-        while self._process.poll() is None:
-            if due():
-                family = self._children()
-                os.kill(self._process.pid, signal.SIGKILL)
-                break
+        try:
+            output, errors = self._process.communicate(timeout=seconds)
+            return Ended(self._process.returncode, output, errors), family
+        except subprocess.TimeoutExpired:
+            family = self._children()
+            self._process.kill()
         return self.wait(), family
 
     def _children(self) -> list[psutil.Process]:

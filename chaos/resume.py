@@ -59,8 +59,7 @@ def _killed_and_resumed(
 ) -> tuple[list[str], int]:
     """What was lost, and how many measurements the killed one had stored."""
     data = ground.data_dir(name)
-    due_s = time.monotonic() + moment_s
-    ended, family = _advisor(ground, data).kill_when(lambda: time.monotonic() >= due_s)
+    ended, family = _advisor(ground, data).kill_after(moment_s)
     lost = list(left_over(family))
     lost += _opens_clean(data)
     before = stored_rows(data)

@@ -24,7 +24,7 @@ from advisor.testing.gguf_files import llama_tensors, llama_values, write
 from advisor.types import Message, Prompt, Recommendation, Settings, Workload
 
 WORKER = "chaos.simulated_worker"
-PATIENCE_S = 2.0  # for a simulated answer: what takes longer hangs
+PATIENCE_S = 4.0  # for a simulated answer: what takes longer hangs
 
 TARGET_S = tuple(0.1 * (1 + 0.03 * (b - 1) + (0.8 if b > 8 else 0.0)) for b in range(1, 30))
 TRUTHS = {
@@ -124,6 +124,11 @@ class Ground:
 
     def furnish(self, data: Path) -> None:
         shutil.copytree(self.folder / "probed", data, dirs_exist_ok=True)
+
+    def search(self, data: Path) -> Recommendation:
+        """A search with its store there, made where there is none."""
+        self.furnish(data)
+        return search_in(data, self.models)
 
 
 def summary(rec: Recommendation) -> tuple[object, ...]:

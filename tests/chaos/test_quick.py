@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from chaos import bad_files, crashes, disk, fuzz, load, memory, mutations, resume, security
 from chaos.outcome import Outcome, all_held, table
-from chaos.world import Ground, search_in
+from chaos.world import Ground
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +65,7 @@ def test_what_is_written_is_private(ground: Ground):
 
 
 def test_searches_survive_random_faults(ground: Ground):
-    search = functools.partial(search_in, models=ground.models)
-    nothing_lost(load.load(ground.folder, search, seconds=4, seed=1, every_s=0.5))
+    nothing_lost(load.load(ground.folder, ground.search, seconds=4, seed=1, every_s=0.5))
 
 
 # -- does the table tell a loss? ---------------------------------------------------------------------------------------
