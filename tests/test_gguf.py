@@ -397,6 +397,8 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         ({"llama.block_count": "two"}, "llama.block_count"),
         ({"llama.embedding_length": float("nan")}, "llama.embedding_length"),
         ({"llama.attention.head_count_kv": [2]}, "llama.attention.head_count_kv"),
+        ({"llama.attention.head_count": [4.0, float("nan")]}, "llama.attention.head_count"),
+        ({"llama.expert_used_count": [float("inf"), 1.0]}, "llama.expert_used_count"),
         ({"llama.attention.head_count_kv": [2, -1]}, "llama.attention.head_count"),
         ({"llama.nextn_predict_layers": 5}, "llama.nextn_predict_layers"),
         ({"general.alignment": 24}, "general.alignment"),

@@ -9,6 +9,7 @@ costs neither memory nor time. What llama.cpp would refuse is refused here too.
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import struct
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class Header:
         value = self.values.get(key)
         if value is None:
             return None
-        if isinstance(value, str | ArraySpan) or value != value or value in (float("inf"), float("-inf")):
+        if isinstance(value, str | ArraySpan) or not math.isfinite(value):
             raise self.wrong(key, f"{key} should be a number")
         return int(value)
 
@@ -114,6 +115,8 @@ class Header:
             return None if one is None else (one,) * layers
         if value.numbers is None or len(value.numbers) < layers:
             raise self.wrong(key, f"{key} has {value.count} values for {layers} layers")
+        if not all(map(math.isfinite, value.numbers[:layers])):
+            raise self.wrong(key, f"{key} should hold numbers only")
         return tuple(int(number) for number in value.numbers[:layers])
 
 
