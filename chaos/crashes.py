@@ -13,7 +13,7 @@ from chaos.faults import KINDS, STAGES, Fault, happened, variables
 from chaos.outcome import Outcome
 from chaos.world import TRUTHS, Ground, environment, search_in, summary
 
-VICTIM = "fair"
+VICTIM = "birch"
 EXPECTED_WORD = {"hang": "did not finish", "memory": "MemoryError"}
 TARGET_STAGES = ("load", "generate", "time")  # where the first worker to get there holds the target alone
 
@@ -62,8 +62,8 @@ def _search_with(ground: Ground, name: str, fault: Fault, calm: Recommendation) 
     others = {candidate.draft.name for candidate in found.candidates}
     if missing := set(TRUTHS) - {VICTIM} - others:
         yield f"{', '.join(sorted(missing))} was lost with it"
-    if summary(found)[:2] != summary(calm)[:2]:
-        yield f"the answer changed: {found.sentence}"
+    if found.verdict != calm.verdict or found.best is None or found.best.evidence != "measured":
+        yield f"there is no measured answer: {found.sentence}"
 
 
 def _one_death_of_the_target(ground: Ground, stage: str, kinds: Sequence[str], calm: Recommendation) -> Outcome:

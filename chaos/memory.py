@@ -100,9 +100,9 @@ def _needed(model: Model, role: str) -> int:
 def _large_models(folder: Path) -> Models:
     """A target of 0.6 GiB and drafts of 0.1 to 0.5 GiB, all holes."""
     folder.mkdir()
-    layers = {"target": 24, "good": 4, "fair": 10, "poor": 20}
+    layers = {"target": 24, "alder": 4, "birch": 10, "cedar": 20}
     paths = {name: _hole(folder / f"{name}.gguf", count) for name, count in layers.items()}
-    return Models(paths["target"], tuple(paths[name] for name in ("good", "fair", "poor")))
+    return Models(paths["target"], tuple(paths[name] for name in ("alder", "birch", "cedar")))
 
 
 def _hole(path: Path, layers: int) -> Path:
