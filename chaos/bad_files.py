@@ -8,11 +8,11 @@ from pathlib import Path
 
 from advisor.engines.process import WorkerProcess
 from advisor.errors import EngineCrash, EngineError, EngineTimeout
-from advisor.host import probe
 from advisor.types import to_json
 from chaos.mutations import Mutant, seeds
 from chaos.outcome import Outcome
 from chaos.reader_worker import MEMORY_BYTES
+from chaos.reading import this_machine
 
 LONGEST_S = 2.0
 
@@ -51,6 +51,6 @@ def bad_files(folder: Path, mutants: Iterable[Mutant]) -> Iterator[Outcome]:
 
 def _reader(target: Path, folder: Path) -> WorkerProcess:
     reader = WorkerProcess("chaos.reader_worker")
-    host = to_json(probe(store_dir=folder)).decode()
+    host = to_json(this_machine(folder)).decode()
     reader.ask("prepare", {"target": str(target), "host": host}, timeout_s=60)
     return reader

@@ -14,9 +14,8 @@ import atheris
 with atheris.instrument_imports(include=["advisor.gguf"]):
     from advisor.gguf import read_model
 
-from advisor.host import probe
 from chaos.mutations import seeds
-from chaos.reading import read_as_promised
+from chaos.reading import read_as_promised, this_machine
 
 
 def main() -> None:
@@ -24,7 +23,7 @@ def main() -> None:
         folder = Path(name)
         path, sound = folder / "fuzzed.gguf", folder / "sound.gguf"
         sound.write_bytes(seeds()["llama"])
-        target, host = read_model(sound), probe(store_dir=folder)
+        target, host = read_model(sound), this_machine(folder)
 
         def read(content: bytes) -> None:
             path.write_bytes(content)

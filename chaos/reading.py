@@ -7,6 +7,7 @@ from typing import Literal
 
 from advisor.errors import AdvisorError, GGUFError
 from advisor.gguf import read_model, read_token_texts
+from advisor.host import Sources, probe
 from advisor.memory import memory_use
 from advisor.prune import judge
 from advisor.report.json_document import dumps
@@ -21,6 +22,11 @@ Verdict = Literal["accepted", "refused"]
 
 class BrokenPromise(Exception):
     """A file was neither accepted nor refused as promised."""
+
+
+def this_machine(folder: Path) -> Host:
+    """Without its bandwidth: measuring that takes seconds and a gigabyte."""
+    return probe(store_dir=folder, sources=Sources(read_bandwidth=lambda _available, _threads, _cache: None))
 
 
 def read_as_promised(path: Path, target: Model, host: Host) -> Verdict:
