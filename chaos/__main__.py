@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import bad_files, crashes, disk, fuzz, load, memory, mutations, resume, security
+from chaos import bad_files, crashes, disk, faults, fuzz, load, memory, mutations, resume, security
 from chaos.outcome import Outcome, all_held, table
 from chaos.world import Ground
 
@@ -35,7 +35,7 @@ def _fuzz(ground: Ground, options: Options) -> Iterator[Outcome]:
 
 
 def _crashes(ground: Ground, options: Options) -> Iterator[Outcome]:
-    kinds = ("SIGKILL", "memory") if options.quick else crashes.KINDS
+    kinds = ("SIGKILL", "memory") if options.quick else faults.KINDS
     yield from crashes.crash_isolation(ground, kinds)
 
 

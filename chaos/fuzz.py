@@ -69,7 +69,8 @@ def _run(arguments: list[str], *, timeout_s: float) -> subprocess.CompletedProce
 
 def _number(pattern: str, text: str) -> str:
     """The last match, "0" without one."""
-    return (re.findall(pattern, text) or ["0"])[-1]
+    found: list[str] = re.findall(pattern, text) or ["0"]
+    return found[-1]
 
 
 def _last_words(text: str) -> str:

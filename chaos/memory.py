@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from advisor.engines.process import child_environment
 from advisor.gguf import read_model
@@ -106,7 +107,7 @@ def _large_models(folder: Path) -> Models:
 
 
 def _hole(path: Path, layers: int) -> Path:
-    shapes = {"layers": layers, "embedding": 1024, "feed_forward": 4096, "heads": 16, "kv_heads": 4}
+    shapes: dict[str, Any] = {"layers": layers, "embedding": 1024, "feed_forward": 4096, "heads": 16, "kv_heads": 4}
     values = {**llama_values(**shapes), "general.name": path.stem}
     return write(path, values, llama_tensors(**shapes, kind=F16))
 

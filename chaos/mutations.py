@@ -10,7 +10,7 @@ import random
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from advisor.testing.gguf_files import ALIGNMENT, F32, Tensor, Value, llama_tensors, llama_values, typed_value
 
@@ -47,7 +47,7 @@ def seeds() -> dict[str, bytes]:
 
 def fuzz_seeds() -> dict[str, bytes]:
     """As small as sound files can be: a fuzzer is quick with those."""
-    small = {"layers": 1, "embedding": 4, "feed_forward": 4, "heads": 1, "kv_heads": 1}
+    small: dict[str, Any] = {"layers": 1, "embedding": 4, "feed_forward": 4, "heads": 1, "kv_heads": 1}
     found = {}
     for architecture in ("llama", "gemma3", "mamba2", "qwen3next", "deepseek2"):
         values = llama_values(architecture=architecture, vocabulary=["a", "b"], **small, attention__sliding_window=64)
@@ -72,7 +72,7 @@ def mutants(seed: int = 1) -> Iterator[Mutant]:
 
 
 def _seed_fields() -> dict[str, list[Field]]:
-    small = {"layers": 2, "embedding": 32, "feed_forward": 64}
+    small: dict[str, Any] = {"layers": 2, "embedding": 32, "feed_forward": 64}
     tensors = llama_tensors(**small, vocabulary=8)
     values = llama_values(vocabulary=[f"<{i}>" for i in range(8)], **small)
     experts = llama_values(vocabulary=["a", "b"], **small, expert_count=4, expert_used_count=2)
@@ -223,7 +223,7 @@ def _impossible_metadata() -> Iterator[Mutant]:
 
 
 def _with(what: str, change: Mapping[str, Value]) -> Mutant:
-    small = {"layers": 2, "embedding": 32, "feed_forward": 64}
+    small: dict[str, Any] = {"layers": 2, "embedding": 32, "feed_forward": 64}
     values = {**llama_values(vocabulary=[f"<{i}>" for i in range(8)], **small), **change}
     fields = _fields(values, llama_tensors(**small, vocabulary=8))
     return Mutant(what, b"".join(field.raw for field in fields))

@@ -107,7 +107,7 @@ def chat_templates(folder: Path) -> Outcome:
 
 def _model_with(path: Path, template: str, vocabulary: list[bytes]) -> Model:
     """A tiny model, without weights of any meaning, that llama.cpp loads."""
-    shapes = {"layers": 1, "embedding": 32, "feed_forward": 32, "heads": 1, "kv_heads": 1}
+    shapes: dict[str, Any] = {"layers": 1, "embedding": 32, "feed_forward": 32, "heads": 1, "kv_heads": 1}
     values = {**llama_values(vocabulary=vocabulary, **shapes), "tokenizer.chat_template": template}
     return read_model(write(path, values, llama_tensors(vocabulary=len(vocabulary), **shapes)))
 

@@ -47,7 +47,7 @@ class SimulatedSession:
         self._engine.close(role)
         return {}
 
-    def render_chat(self, messages: list[dict[str, str]]) -> dict[str, Any]:
+    def render_chat(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         return {"tokens": self._engine.tokenize([Message(**message) for message in messages])}
 
     def text_of(self, tokens: list[int]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def make_models(folder: Path) -> Models:
 
 
 def _make(path: Path, *, layers: int) -> Path:
-    shapes = {"layers": layers, "embedding": 256, "feed_forward": 512}
+    shapes: dict[str, Any] = {"layers": layers, "embedding": 256, "feed_forward": 512}
     values = {**llama_values(**shapes), "general.name": path.stem}
     return write(path, values, llama_tensors(**shapes))
 

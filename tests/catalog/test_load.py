@@ -370,7 +370,7 @@ _PLAIN = st.recursive(
 @given(content=_PLAIN)
 def test_a_family_file_of_any_shape_is_read_or_named(tmp_path: Path, content: object) -> None:
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     assert yaml.safe_load(path.read_text(encoding="utf-8")) == content
     with pytest.raises(FileProblem, match=r"tiny\.yaml"):
         load_folders([tmp_path])
