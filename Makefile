@@ -2,6 +2,7 @@
 # make test   every check and test
 # make check  the checks alone (format, lint, types, layers)
 # make bench  the figures of docs/benchmarks.md, measured here (about an hour on 2 cores)
+# make chaos  everything SECURITY.md promises, attacked (about two hours; python -m chaos --quick takes minutes)
 # make screenshots   the pictures of the README, from the last recommendation (make demo makes one)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := .venv/bin
 endif
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench screenshots clean
+.PHONY: demo test check bench chaos screenshots clean
 
 demo: .venv/installed
 	$(BIN)/advisor recommend --demo
@@ -25,9 +26,14 @@ check: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive advisor benchmarks chaos scripts
 
 bench: .venv/installed-test
 	$(BIN)/python -m benchmarks
+
+chaos: .venv/installed-test
+	-$(PIP) install --editable ".[chaos]"
+	$(BIN)/python -m chaos
 
 screenshots: .venv/installed-test .venv/chromium
 	$(BIN)/python scripts/screenshots.py

@@ -320,8 +320,8 @@ def check(
     from advisor import workload as workloads
     from advisor.engines.find_server import find_server
     from advisor.exporters import check as checking
-    from advisor.pipeline import LOCK_NAME, LOCK_TIMEOUT_S
-    from advisor.store import data_dir, timing_lock
+    from advisor.host.files import host_lock_path, timing_lock
+    from advisor.pipeline import LOCK_TIMEOUT_S
 
     if workload is None and rec.workload != workloads.BUILTIN_NAME and rec.measurement.prompts:
         raise OptionError(
@@ -331,7 +331,7 @@ def check(
         )
     program = find_server(str(llama_server or ""))
     prompts = workloads.prompts_of(_workload(workload)).prompts
-    with _kept_in(store), timing_lock(data_dir() / LOCK_NAME, timeout_s=LOCK_TIMEOUT_S, waiting=note):
+    with _kept_in(store), timing_lock(host_lock_path(), timeout_s=LOCK_TIMEOUT_S, waiting=note):
         return checking.check(rec, program, checking.prompts_for(rec, prompts))
 
 

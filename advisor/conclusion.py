@@ -5,7 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from advisor.types import Baseline, Build, CostCurve, Estimate, Trial
+from advisor.types import Baseline, Build, Candidate, CostCurve, Estimate, Trial
+
+GIB = 1 << 30
 
 
 def baseline(trials: Sequence[Trial], target_curve: CostCurve) -> Baseline:
@@ -27,6 +29,25 @@ def drift_over(trials: Sequence[Trial]) -> float:
     """How far the target's answers to the first prompt moved: slowest over fastest, minus 1."""
     speeds = [trial.baselines[0].token_s for trial in trials if trial.baselines]
     return max(speeds) / min(speeds) - 1 if speeds else 0.0
+
+
+def memory_notes(trials: Sequence[Trial], candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Which pairs took more memory than was estimated for them, margin included."""
+    peaks: dict[str, int] = {}
+    for trial in trials:
+        seen = max((run.peak_bytes for run in trial.runs), default=0)
+        peaks[trial.config.draft] = max(seen, peaks.get(trial.config.draft, 0))
+    said = []
+    for candidate in candidates:
+        peak = peaks.get(candidate.draft.content_hash, 0)
+        needed = sum(use.needed_bytes for use in candidate.memory)
+        margin = sum(use.margin_bytes for use in candidate.memory)
+        if peak > needed + margin:
+            said.append(
+                f"With {candidate.draft.label} the engine held {peak / GIB:.2f} GiB, more than the estimate of "
+                f"{needed / GIB:.2f} GiB and its margin of {margin / GIB:.2f} GiB."
+            )
+    return tuple(said)
 
 
 def notes(

@@ -60,7 +60,7 @@ def _log_traceback() -> Path:
             with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
                 log.write(entry)
             return path
-        except Exception:  # the store may be what is broken
+        except Exception:  # the store may be what is broken; the next folder is tried  # nosec B112
             continue
     return Path(os.devnull)
 

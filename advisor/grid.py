@@ -16,6 +16,7 @@ import numpy as np
 
 from advisor import conclusion
 from advisor.acceptance.transcripts import spread
+from advisor.engines.again import asked_again_once
 from advisor.engines.base import LoadOptions, Runner
 from advisor.errors import EngineError, TargetFailure, WorkloadError
 from advisor.host import with_decode_bandwidth
@@ -147,7 +148,8 @@ class Sweep:
                 elapsed_s=time.monotonic() - self._started,
                 from_store=not self._is_new,
                 repack_off=self._runner.repack_off,
-                notes=conclusion.notes(None, self._trials, self._runner.build, None),
+                notes=conclusion.notes(None, self._trials, self._runner.build, None)
+                + conclusion.memory_notes(self._trials, self._candidates),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -177,8 +179,8 @@ class Sweep:
     def _text(self, prompt: Prompt, number: int) -> Transcript:
         """A prompt with the first tokens of its answer: the target is warm, and a prompt without answer shows."""
         tokens = fitting(self._runner, prompt, number, self._settings.context)
-        answer_tokens = self._runner.answer(tokens, self._settings.sampling, FIRST_TOKENS).answer_tokens
-        return Transcript(prompt.category, tokens, answer_tokens, ended=False)
+        first = asked_again_once(lambda: self._runner.answer(tokens, self._settings.sampling, FIRST_TOKENS))
+        return Transcript(prompt.category, tokens, first.answer_tokens, ended=False)
 
     def _measurer(self) -> RunMeasurer:
         return RunMeasurer(

@@ -8,7 +8,6 @@ predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
 from advisor.gguf import read_model
 from advisor.grid import Grid, Sweep
 from advisor.host import probe, with_devices
+from advisor.host.files import host_lock_path, timing_lock
 from advisor.options import PriorQuestion
 from advisor.plan import Question, check_budget
 from advisor.predict.evidence import PairRow
@@ -30,12 +30,12 @@ from advisor.predict.prior import current
 from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
 from advisor.remedies import Remedies
-from advisor.store import Store, data_dir, measurements_path, save_last, timing_lock
+from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
 from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
 
-LOCK_NAME, LOCK_TIMEOUT_S = "advisor-timing.lock", 3 * 3600.0
+LOCK_TIMEOUT_S = 3 * 3600.0
 ENGINE, SERVER = "llama-cpp-python", "llama-server"
 
 
@@ -131,7 +131,7 @@ def _prepare(request: Request, served: FoundRunner | None, progress: Progress, s
     settings = request.settings
     store = stack.enter_context(_open_store(progress))
     # From here on this process alone measures on this machine; free memory is what is free without another one.
-    stack.enter_context(timing_lock(_lock_path(store), timeout_s=LOCK_TIMEOUT_S, waiting=progress.note))
+    stack.enter_context(timing_lock(host_lock_path(), timeout_s=LOCK_TIMEOUT_S, waiting=progress.note))
     progress.stage("look at the machine and the files", 0)
     host = probe(store_dir=data_dir())
     if served is not None and served.devices is not None:
@@ -294,12 +294,6 @@ def _keep(recommendation: Recommendation, progress: Progress) -> None:
         save_last(recommendation)
     except StoreError as error:
         progress.note(f"The recommendation is not kept for later commands: {error.what} {error.why}".strip())
-
-
-def _lock_path(store: Store) -> Path:
-    """Beside the measurements, or in the temporary folder where those cannot be kept."""
-    folder = store.path.parent if store.on_disk else Path(tempfile.gettempdir())
-    return folder / LOCK_NAME
 
 
 def _nothing_fits(rejected: Sequence[Rejected]) -> NothingFits:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from advisor.engines.again import asked_again_once
 from advisor.engines.base import Runner
 from advisor.errors import BudgetTooSmall, EngineRefusal, WorkloadError
 from advisor.types import Candidate, Host, Model, Prompt, Run, Settings, Workload
@@ -102,8 +103,9 @@ def make_plan(
 
     def probe(count: int) -> Run:
         open_target(count)
-        engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)  # the first pass reads the file from disk
-        return engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS)
+        # the first pass reads the file from disk
+        asked_again_once(lambda: engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS))
+        return asked_again_once(lambda: engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS))
 
     found = {count: probe(count) for count in (usual, *others)}
     best = min(others, key=lambda count: found[count].token_s, default=usual)
@@ -123,7 +125,7 @@ def _step_down(tokens: int) -> int:
 def fitting(engine: Runner, prompt: Prompt, number: int, context: int) -> tuple[int, ...]:
     """The prompt as tokens. WorkloadError when it does not go through the template, or leaves no room for an answer."""
     try:
-        tokens = engine.tokenize(prompt.messages)
+        tokens = asked_again_once(lambda: engine.tokenize(prompt.messages))
     except EngineRefusal as error:
         raise WorkloadError(
             f"Prompt {number} of the workload does not go through the target's chat template.",

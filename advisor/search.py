@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from advisor.acceptance.replay import P_MIN_GRID
 from advisor.errors import EngineError, TargetFailure
+from advisor.journal import kept_aside, mended
 from advisor.ngram import METHODS
 from advisor.predict.predictor import Z_80, Belief, Predictor
 from advisor.progress import Progress
@@ -39,6 +40,8 @@ STOPPED_SETTLED = "no further run is expected to change the answer"
 STOPPED_HOPELESS = "no pairing can reach the speed of the target alone"
 STOPPED_BUDGET = "the budget is spent"
 STOPPED_MAX_TRIALS = f"{MAX_TRIALS} configurations have been run"
+STALE_LOCK_S = 3  # a search writes for milliseconds: who has not let go after this was killed
+DAMAGED_JOURNAL = "The journal of the search was damaged; it is kept as {}. What it ran is in the store."
 NO_JOURNAL = "The journal of the search cannot be written: {}. The search goes on without it."
 STOPPED_EMPTY = "no draft or method is left to run"
 
@@ -92,9 +95,7 @@ def search(
         progress.note(f"{left_out} is left out after its engine failed: {error.what}")
 
     try:
-        study = _open_study(journal, study_name)
-        _add_baseline(study, space, prompts)
-        earlier = _finished(study)
+        study, earlier = _resumed(journal, study_name, space, prompts, progress)
     except OSError as error:
         progress.note(NO_JOURNAL.format(error))
         journal, earlier = None, []
@@ -201,6 +202,29 @@ def speedup_of(pairs: Sequence[tuple[Run, Run]]) -> float:
     return base_s / run_s
 
 
+def _resumed(
+    journal: Path | None, name: str, space: dict[str, Any], prompts: int, progress: Progress
+) -> tuple[optuna.Study, list[tuple[Config, tuple[int, ...], bool]]]:
+    """The study and its finished trials. A journal that makes no sense is kept aside. Raises OSError."""
+    kept = mended(journal) if journal else None
+    try:
+        study = _open_study(journal, name)
+        _add_baseline(study, space, prompts)
+        found = study, _finished(study)
+    except OSError:
+        raise
+    except Exception:  # lines in order that contradict each other: whatever optuna stumbles over
+        if journal is None or kept is not None:
+            raise
+        kept = kept_aside(journal)
+        study = _open_study(journal, name)
+        _add_baseline(study, space, prompts)
+        found = study, []
+    if kept is not None:
+        progress.note(DAMAGED_JOURNAL.format(kept))
+    return found
+
+
 def _open_study(journal: Path | None, name: str) -> optuna.Study:
     import optuna
     from optuna.storages import JournalStorage
@@ -211,7 +235,8 @@ def _open_study(journal: Path | None, name: str) -> optuna.Study:
     if journal is not None:
         journal.parent.mkdir(parents=True, exist_ok=True)
         # The open lock works where symbolic links need a privilege (Windows).
-        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
+        lock = JournalFileOpenLock(str(journal), grace_period=STALE_LOCK_S)
+        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = optuna.pruners.WilcoxonPruner(p_threshold=0.2, n_startup_steps=2)  # 3 of 3 prompts worse: p = 1/8

@@ -39,7 +39,6 @@ __all__ = [
     "load_last",
     "measurements_path",
     "save_last",
-    "timing_lock",
 ]
 
 R = TypeVar("R")
@@ -222,7 +221,8 @@ class Store:
     def _rows(self, column: str, kind_hash: tuple[str, str]) -> list[Any]:
         if self._only_own and kind_hash not in self._own:
             return []
-        return self._select(f"SELECT {column} FROM measurement WHERE kind = ? AND key_hash = ?", kind_hash)
+        query = f"SELECT {column} FROM measurement WHERE kind = ? AND key_hash = ?"  # a name from this class  # nosec B608
+        return self._select(query, kind_hash)
 
     def _select(self, query: str, values: tuple[object, ...]) -> list[Any]:
         with self._mutex, _explained(self.path, "read"):
@@ -283,6 +283,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Raises _DamagedError, StoreError (a newer file, which is then as it was), sqlite3.Error or OSError."""
     if path != _IN_MEMORY:
         _check_unopened(path)
+        if not path.exists():
+            path.touch(mode=0o600)  # the answers to the user's own prompts are in it; SQLite's journals follow
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from advisor import conclusion
 from advisor.acceptance.answer_text import answer_texts
@@ -19,6 +20,7 @@ from advisor.acceptance.transcripts import spread, write_transcripts
 from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
 from advisor.cost.step_law import step_law
 from advisor.engines import StartEngine, StartRunner
+from advisor.engines.again import asked_again_once
 from advisor.engines.base import LONGEST_CHAIN, Engine, LoadOptions, Role, Runner
 from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.host import with_decode_bandwidth
@@ -155,7 +157,9 @@ class Study:
             if visit and self._time_left_s() < 0:
                 return
             self._runner.close("draft")
-            self._target_visits.append(self._curve("target", {"target": self._target}, visit))
+            self._target_visits.append(
+                asked_again_once(partial(self._curve, "target", {"target": self._target}, visit))
+            )
             failures: dict[str, AdvisorError] = {}
             for candidate in self._contenders() if visit else self._candidates:
                 draft = candidate.draft
@@ -235,7 +239,8 @@ class Study:
                 repack_off=self._runner.repack_off,
                 notes=conclusion.notes(
                     found.best, self._trials, self._engine.build, self._runner.build if self._is_served else None
-                ),
+                )
+                + conclusion.memory_notes(self._trials, self._candidates),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             answers=answer_texts(self._target, self._transcripts),

@@ -356,7 +356,8 @@ class Config:
 class Run:
     """One prompt answered by the real engine. ``decode_s`` is the time after the first token, for tokens - 1 tokens.
 
-    ``accepted_per_position[i]`` counts steps whose drafted token i was accepted.
+    ``accepted_per_position[i]`` counts steps whose drafted token i was accepted. ``peak_bytes``: the most memory that
+    the engine's process held meanwhile, models and caches included; 0 where it was not seen.
     """
 
     tokens: int
@@ -368,6 +369,7 @@ class Run:
     accepted_per_position: tuple[int, ...] = ()
     native_s: float = 0.0
     answer_tokens: tuple[int, ...] = ()
+    peak_bytes: int = 0
 
     @property
     def token_s(self) -> float:

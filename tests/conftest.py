@@ -11,9 +11,10 @@ from advisor.testing import zoo
 
 @pytest.fixture(autouse=True)
 def data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or writes the user's measurements."""
+    """No test reads or writes the user's measurements, or waits for an advisor that measures beside it."""
     path = tmp_path / "advisor-data"
     monkeypatch.setenv("ADVISOR_DATA_DIR", str(path))
+    monkeypatch.setenv("ADVISOR_LOCK_DIR", str(tmp_path))
     return path
 
 

@@ -397,8 +397,10 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         ({"llama.block_count": "two"}, "llama.block_count"),
         ({"llama.embedding_length": float("nan")}, "llama.embedding_length"),
         ({"llama.attention.head_count_kv": [2]}, "llama.attention.head_count_kv"),
+        ({"llama.attention.head_count": [4.0, float("nan")]}, "llama.attention.head_count"),
+        ({"llama.expert_used_count": [float("inf"), 1.0]}, "llama.expert_used_count"),
         ({"llama.attention.head_count_kv": [2, -1]}, "llama.attention.head_count"),
-        ({"llama.nextn_predict_layers": 5}, "nextn_predict_layers"),
+        ({"llama.nextn_predict_layers": 5}, "llama.nextn_predict_layers"),
         ({"general.alignment": 24}, "general.alignment"),
         ({"general.alignment": 0}, "general.alignment"),
         ({"split.count": 4}, "split.count"),
@@ -409,6 +411,8 @@ def test_impossible_metadata_is_refused_with_its_key(tmp_path: Path, change: dic
     with pytest.raises(GGUFError) as caught:
         read_model(path)
     assert caught.value.field == field
+    key = path.read_bytes().index(f"{field}".encode())
+    assert 0 <= caught.value.offset - key <= 64, "where its value begins"
 
 
 @pytest.mark.parametrize(
@@ -420,6 +424,8 @@ def test_missing_metadata_is_refused_with_its_key(tmp_path: Path, missing: str) 
     with pytest.raises(GGUFError) as caught:
         read_model(write(tmp_path / "m.gguf", values, llama_tensors()))
     assert caught.value.field == missing
+    first_tensor = (tmp_path / "m.gguf").read_bytes().index(b"token_embd.weight") - 8
+    assert caught.value.offset == first_tensor, "where the metadata ends without it"
 
 
 def test_a_vocabulary_without_weights_is_refused_with_the_reason(tmp_path: Path) -> None:

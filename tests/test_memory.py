@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,51 +12,11 @@ from advisor.gguf import read_model, read_token_texts
 from advisor.memory import ALL_LAYERS, kv_bytes, memory_use, offloadable_layers, split_use
 from advisor.testing.gguf_files import F16, Tensor, Value, llama_tensors, llama_values, write
 from advisor.types import Model
+from chaos.logged_buffers import logs_of, mebibytes_in
 
 MIB = 1 << 20
 
-# Loads a model on the CPU and prints, per setting, the lines in which llama.cpp tells the sizes of its buffers.
-LOG_BUFFER_SIZES = """
-import ctypes, json, sys
-import llama_cpp
-
-lines = []
-
-@llama_cpp.llama_log_callback
-def listen(level, text, data):
-    lines.append(text.decode("utf-8", "replace"))
-
-llama_cpp.llama_log_set(listen, ctypes.c_void_p(0))
-llama_cpp.llama_backend_init()
-options = llama_cpp.llama_model_default_params()
-options.n_gpu_layers, options.use_extra_bufts = 0, False
-model = llama_cpp.llama_model_load_from_file(sys.argv[1].encode(), options)
-loaded, logs = "".join(lines), []
-for context, ubatch, outputs in json.loads(sys.argv[2]):
-    lines.clear()
-    options = llama_cpp.llama_context_default_params()
-    options.n_ctx, options.n_batch, options.n_ubatch = context, max(2048, ubatch), ubatch
-    options.n_outputs_max = options.n_outputs_max_per_seq = outputs
-    options.swa_full = False  # as in llama-server
-    opened = llama_cpp.llama_init_from_model(model, options)
-    logs.append(loaded + "".join(lines))
-    llama_cpp.llama_free(opened)
-print(json.dumps(logs))
-"""
-
 SETTINGS = [(512, 512, 1), (4096, 512, 5), (4096, 512, 512), (8192, 128, 17), (1000, 64, 1), (2048, 512, 512)]
-
-
-def mebibytes_in(log: str, buffer: str) -> float:
-    return sum(float(size) for size in re.findall(rf"{buffer} buffer size = +([\d.]+) MiB", log))
-
-
-def logs_of(path: Path, settings: Sequence[tuple[int, int, int]]) -> list[str]:
-    pytest.importorskip("llama_cpp")
-    command = [sys.executable, "-c", LOG_BUFFER_SIZES, str(path), json.dumps(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    logs: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return logs
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Sequence
 
+from advisor.engines.again import asked_again_once
 from advisor.engines.base import Runner
 from advisor.errors import WorkloadError
 from advisor.progress import Progress
@@ -75,9 +76,9 @@ def transcript_key(
 
 
 def _write(engine: Runner, prompt: Prompt, sampling: Sampling, context: int, max_tokens: int) -> Transcript:
-    tokens = engine.tokenize(prompt.messages)
-    run = engine.answer(tokens, sampling, min(max_tokens, context - len(tokens)))
-    text, ended = engine.text(run.answer_tokens)
+    tokens = asked_again_once(lambda: engine.tokenize(prompt.messages))
+    run = asked_again_once(lambda: engine.answer(tokens, sampling, min(max_tokens, context - len(tokens))))
+    text, ended = asked_again_once(lambda: engine.text(run.answer_tokens))
     return Transcript(prompt.category, tokens, run.answer_tokens, ended, text)
 
 

@@ -6,6 +6,7 @@ quantized decode. Opening the models again without extra buffer types avoids tho
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -17,13 +18,14 @@ from typing import Any
 
 from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S, WorkerProcess
-from advisor.errors import EngineCrash, EngineRefusal
+from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
 from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
 
 # llama-cpp-python does not say which llama.cpp it vendors; read from its releases.
 VENDORED_BUILDS = {"0.3.36": 11312}
 
 CALL_TIMEOUT_S = 600.0
+TEMPLATE_TIMEOUT_S = 30.0  # a chat template is a program that came with the file
 
 
 class LlamaCppPython:
@@ -63,10 +65,15 @@ class LlamaCppPython:
     def close(self, role: Role) -> None:
         self._wanted.pop(role, None)
         if self._loaded.pop(role, None) is not None:
-            self._ask("close", {"role": role})
+            with contextlib.suppress(EngineCrash, EngineTimeout):  # a worker that is gone holds nothing
+                self._ask("close", {"role": role})
 
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        reply = self._ask_model("render_chat", {"messages": [dataclasses.asdict(message) for message in messages]})
+        reply = self._ask_model(
+            "render_chat",
+            {"messages": [dataclasses.asdict(message) for message in messages]},
+            timeout_s=TEMPLATE_TIMEOUT_S,
+        )
         return tuple(reply["tokens"])
 
     def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
@@ -139,11 +146,11 @@ class LlamaCppPython:
             self._worker.close()
         self._forget_worker()
 
-    def _ask_model(self, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _ask_model(self, call: str, arguments: dict[str, Any], *, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
         self._used = True
         for role in tuple(self._wanted):  # also after a crash or a timeout
             self._load_with_remedy(role)
-        return self._ask(call, arguments)
+        return self._ask(call, arguments, timeout_s=timeout_s)
 
     def _load_with_remedy(self, role: Role) -> None:
         try:

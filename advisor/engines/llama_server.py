@@ -10,7 +10,7 @@ third holds the draft alone, in place of the one that speculates. Known remedy (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from advisor.dialect import Dialect
@@ -187,7 +187,7 @@ class LlamaServer:
             after = server.metrics() if counted else {}
             server.note_memory()
             serving.answered.add(tuple(prompt))
-            run = read_run(server, reply, before, after, config)
+            run = replace(read_run(server, reply, before, after, config), peak_bytes=server.peak_memory_bytes)
             if reply.get("stop_type") == "eos" or reply.get("stopped_eos"):
                 self._end_tokens.add(run.answer_tokens[-1])
             check_run(server, run, config, max_tokens)

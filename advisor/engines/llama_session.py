@@ -18,8 +18,11 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from advisor.engines.own_memory import at_most_more
+
 Rows = npt.NDArray[np.float32]
 
+TEMPLATE_BYTES, TEMPLATE_TEXT = 256 << 20, 4 << 20
 TOP_N = 10  # llama.cpp compares p_min with a softmax over the draft's 10 best tokens
 
 
@@ -363,7 +366,13 @@ def render_chat(context: Context, messages: list[Any]) -> list[int]:
         bos_token=piece(llama_cpp.llama_vocab_bos(context.vocab)),
         eos_token=piece(llama_cpp.llama_vocab_eos(context.vocab)),
     )
-    text = formatter(messages=messages).prompt
+    try:
+        with at_most_more(TEMPLATE_BYTES):  # it is a program that came with the file; the parent limits its time
+            text = formatter(messages=messages).prompt
+    except MemoryError:
+        raise Refusal(f"the chat template takes more than {TEMPLATE_BYTES >> 20} MiB of memory") from None
+    if len(text) > TEMPLATE_TEXT:
+        raise Refusal(f"the chat template wrote {len(text)} characters, more than any prompt needs")
     starts_with_bos = text.startswith(formatter.bos_token) and bool(formatter.bos_token)
     return _tokenize(context, text, add_special=not starts_with_bos)
 

@@ -20,6 +20,7 @@ from advisor.engines.frames import read_frame, write_frame
 from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
 
 LOG_TAIL_LINES = 12
+REAP_S = 5.0  # for a process that has been told to leave
 # Deaths by the code's own fault. A kill from outside (out of memory) says nothing about kernels. Windows reports an
 # access violation and an illegal instruction as exit codes.
 CODE_CRASHES = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGABRT", "SIGFPE", "exit code 3221225477", "exit code 3221225501"}
@@ -56,25 +57,41 @@ class WorkerProcess:
         Raises EngineCrash when the process dies, EngineTimeout after ``timeout_s`` (the process is killed then),
         EngineRefusal when the worker lives but says no.
         """
-        assert self._process.stdin is not None
+        overdue = threading.Event()
+        # A stopped process does not even read: writing to it must end as well.
+        limit = threading.Timer(timeout_s, self._stop, (overdue,))
+        limit.daemon = True
+        limit.start()
         try:
-            write_frame(self._process.stdin, {"call": call, "arguments": arguments})
-            reply = self._replies.get(timeout=timeout_s)
-        except OSError:
-            reply = None
-        except queue.Empty:
+            reply = self._exchange({"call": call, "arguments": arguments}, timeout_s + REAP_S)
+        finally:
+            limit.cancel()
+        if reply is None and overdue.is_set():
             self.kill()
             raise EngineTimeout(
                 f"The engine did not finish '{call}' within {timeout_s:.0f} s and was stopped.",
                 why=self._log_tail(),
                 fix="Try a smaller context or fewer threads; other drafts go on.",
-            ) from None
+            )
         if reply is None:
             raise self._crash(call)
         if "error" in reply:
             raise EngineRefusal(f"The engine refused '{call}': {reply['error']}.", why=self._log_tail())
         result: dict[str, Any] = reply["ok"]
         return result
+
+    def _exchange(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
+        """The reply; None when there will be none."""
+        assert self._process.stdin is not None
+        try:
+            write_frame(self._process.stdin, request)
+            return self._replies.get(timeout=timeout_s)
+        except (OSError, queue.Empty):
+            return None
+
+    def _stop(self, overdue: threading.Event) -> None:
+        overdue.set()
+        self._process.kill()
 
     def kill(self) -> None:
         self._process.kill()
@@ -85,14 +102,14 @@ class WorkerProcess:
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=REAP_S)
         except (OSError, subprocess.TimeoutExpired):
             self._process.kill()
         self._reap()
 
     def _reap(self) -> None:
         self._process.wait()
-        self._reader.join(timeout=5)
+        self._reader.join(timeout=REAP_S)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):  # unsent bytes of a dead pipe
@@ -113,6 +130,10 @@ class WorkerProcess:
                 return
 
     def _crash(self, call: str) -> EngineCrash:
+        try:
+            self._process.wait(timeout=REAP_S)
+        except subprocess.TimeoutExpired:  # it lives, and what it writes is no answer
+            self._process.kill()
         self._reap()
         name = describe_exit(self._process.returncode)
         return EngineCrash(

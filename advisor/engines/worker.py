@@ -12,7 +12,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from advisor.engines.frames import read_frame, write_frame
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from advisor.types import Config
 
 Handler = Callable[..., dict[str, Any]]
+CALLS = ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "time_decodes")
 
 
 class Session:
@@ -55,9 +56,11 @@ class Session:
         return {"tokens": llama_session.render_chat(self.contexts["target"], messages)}
 
     def answer(self, prompt: list[int], sampling: dict[str, Any], max_tokens: int) -> dict[str, Any]:
-        from advisor.engines import llama_session
+        from advisor.engines import llama_session, own_memory
 
-        return llama_session.answer(self.contexts["target"], prompt, sampling, max_tokens)
+        own_memory.forget_peak()
+        reply = llama_session.answer(self.contexts["target"], prompt, sampling, max_tokens)
+        return {**reply, "peak_bytes": own_memory.peak_bytes()}
 
     def text_of(self, tokens: list[int]) -> dict[str, Any]:
         target = self.contexts["target"]
@@ -66,7 +69,7 @@ class Session:
     def speculate(
         self, prompt: list[int], config: dict[str, Any], sampling: dict[str, Any], max_tokens: int
     ) -> dict[str, Any]:
-        from advisor.engines import speculation
+        from advisor.engines import own_memory, speculation
         from advisor.ngram import METHODS
         from advisor.types import Config
 
@@ -76,7 +79,9 @@ class Session:
             proposer = self._ngram_that_has_not_seen(prompt, wanted)
         else:
             proposer = speculation.DraftModel(self.contexts["draft"], p_min=wanted.p_min, n_min=wanted.n_min)
-        return speculation.speculate(self.contexts["target"], proposer, prompt, wanted.k, sampling, max_tokens)
+        own_memory.forget_peak()
+        reply = speculation.speculate(self.contexts["target"], proposer, prompt, wanted.k, sampling, max_tokens)
+        return {**reply, "peak_bytes": own_memory.peak_bytes()}
 
     def _ngram_that_has_not_seen(self, prompt: list[int], config: Config) -> NgramProposer:
         """The method with the tables it has filled so far, as in a server that runs on; empty ones for a prompt that
@@ -99,18 +104,16 @@ class Session:
         return {"rounds": llama_session.time_decodes(self.contexts, pairs, **arguments)}
 
 
-def serve(session: Session) -> None:
+def serve(session: object, calls: Sequence[str] = CALLS) -> None:
+    """``session`` has a method for each call."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    handlers: dict[str, Handler] = {
-        name: getattr(session, name)
-        for name in ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "time_decodes")
-    }
-    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(requests,), daemon=True).start()
+    handlers: dict[str, Handler] = {name: getattr(session, name) for name in calls}
+    inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
     while True:
-        request = requests.get()
+        request = inbox.get()
         try:
             reply: dict[str, Any] = {"ok": handlers[request["call"]](**request["arguments"])}
         except Exception as error:  # the worker stays; the parent decides what a failure means
@@ -118,11 +121,11 @@ def serve(session: Session) -> None:
         write_frame(answers, reply)
 
 
-def _receive(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
+def _receive(inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
     """In a thread of its own: native calls do not hold it up."""
     try:
         while (request := read_frame(sys.stdin.buffer)) is not None:
-            requests.put(request)
+            inbox.put(request)
     finally:
         os._exit(0)
 

@@ -62,7 +62,8 @@ def text(deployment: Deployment) -> str:
     check_known(deployment, CONSUMER)
     backend = _backend(deployment.placement.device)
     rec = moved(deployment.rec, deployment.config, _in_container)
-    argv = [*flags(rec, deployment.config, deployment.dialect), "--host", "0.0.0.0", "--port", str(PORT)]
+    inside = "0.0.0.0"  # of the container; the port is published on loopback  # nosec B104
+    argv = [*flags(rec, deployment.config, deployment.dialect), "--host", inside, "--port", str(PORT)]
     volumes = [mount for model, role in _roles(deployment) for mount in _mounts(model, role)]
     downloads = any(not model.path for model in deployment.models)
     volumes += [DOWNLOADS] if downloads else []

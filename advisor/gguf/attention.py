@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advisor.gguf.cursor import damaged
 from advisor.gguf.header import ArraySpan, Header
 from advisor.types import AttentionLayers
 
@@ -79,7 +78,7 @@ def read_attention(header: Header, architecture: str, blocks: int, nextn: int, e
     heads = header.per_layer(key + "head_count", blocks) or (0,) * blocks
     declared = header.per_layer(key + "head_count_kv", blocks) or heads
     if min(heads + declared) < 0:
-        raise damaged(header.path, "a layer has a negative number of heads", field=key + "head_count")
+        raise header.wrong(key + "head_count", "a layer has a negative number of heads")
     recurrent = _recurrent_layers(header, architecture, declared, blocks - nextn)
     kv_heads = _layers_with_kv(header, architecture, declared, recurrent, blocks - nextn)
     window, sliding = _sliding(header, architecture, recurrent, blocks - nextn)
@@ -106,7 +105,7 @@ def _size(header: Header, key: str, default: int = 0) -> int:
     if value is None:
         return default
     if not 0 <= value < 1 << 31:
-        raise damaged(header.path, f"a value of {value} is impossible", field=key)
+        raise header.wrong(key, f"a value of {value} is impossible")
     return value
 
 
@@ -177,7 +176,7 @@ def _pattern(
         listed = header.per_layer(key, layers) or ()
         return tuple(bool(flag) for flag in listed)
     if rule.period is None:
-        raise damaged(header.path, "the list of sliding-window layers is missing", field=key)
+        raise header.wrong(key, "the list of sliding-window layers is missing")
     period = _size(header, key, rule.period)
     if period == 0:
         return (True,) * layers

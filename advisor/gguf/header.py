@@ -9,11 +9,13 @@ costs neither memory nor time. What llama.cpp would refuse is refused here too.
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from advisor.errors import GGUFError
 from advisor.gguf.cursor import SCALARS, U32, U64, Cursor, damaged, mapped
 from advisor.gguf.ggml_types import TENSOR_TYPES, TensorType
 
@@ -75,13 +77,22 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """One file's metadata by key, its tensors in file order, and a digest of header, size and sampled data."""
+    """One file's metadata by key, its tensors in file order, and a digest of header, size and sampled data.
+
+    ``places`` tells at which byte the value of a key begins, ``metadata_end`` where a missing one would have stood.
+    """
 
     path: Path
     file_bytes: int
     values: dict[str, Scalar | ArraySpan]
+    places: dict[str, int]
+    metadata_end: int
     tensors: tuple[TensorInfo, ...]
     digest: bytes
+
+    def wrong(self, key: str, why: str) -> GGUFError:
+        """The error for a value that is there and impossible, or that is missing."""
+        return damaged(self.path, why, offset=self.places.get(key, self.metadata_end), field=key)
 
     def text(self, key: str) -> str | None:
         value = self.values.get(key)
@@ -92,8 +103,8 @@ class Header:
         value = self.values.get(key)
         if value is None:
             return None
-        if isinstance(value, str | ArraySpan) or value != value or value in (float("inf"), float("-inf")):
-            raise damaged(self.path, f"{key} should be a number", field=key)
+        if isinstance(value, str | ArraySpan) or not math.isfinite(value):
+            raise self.wrong(key, f"{key} should be a number")
         return int(value)
 
     def per_layer(self, key: str, layers: int) -> tuple[int, ...] | None:
@@ -103,9 +114,9 @@ class Header:
             one = self.integer(key)
             return None if one is None else (one,) * layers
         if value.numbers is None or len(value.numbers) < layers:
-            raise damaged(
-                self.path, f"{key} has {value.count} values for {layers} layers", offset=value.start, field=key
-            )
+            raise self.wrong(key, f"{key} has {value.count} values for {layers} layers")
+        if not all(map(math.isfinite, value.numbers[:layers])):
+            raise self.wrong(key, f"{key} should hold numbers only")
         return tuple(int(number) for number in value.numbers[:layers])
 
 
@@ -116,10 +127,11 @@ def read_header(path: Path) -> Header:
         _check_magic(cursor)
         tensor_count = _count(cursor, "tensor count", MAX_TENSORS, MIN_TENSOR_BYTES)
         key_count = _count(cursor, "key count", MAX_KEYS, MIN_KEY_BYTES)
-        values = _read_values(cursor, key_count)
-        alignment = _alignment(cursor, values)
+        values, places = _read_values(cursor, key_count)
+        metadata_end = cursor.at
+        alignment = _alignment(cursor, values, places)
         tensors, data_start = _read_tensors(cursor, tensor_count, alignment)
-        return Header(path, cursor.size, values, tensors, _digest(memory, data_start))
+        return Header(path, cursor.size, values, places, metadata_end, tensors, _digest(memory, data_start))
 
 
 def _check_magic(cursor: Cursor) -> None:
@@ -143,14 +155,17 @@ def _count(cursor: Cursor, field: str, limit: int, each_bytes: int) -> int:
     return count
 
 
-def _read_values(cursor: Cursor, count: int) -> dict[str, Scalar | ArraySpan]:
+def _read_values(cursor: Cursor, count: int) -> tuple[dict[str, Scalar | ArraySpan], dict[str, int]]:
+    """The values, and where each begins."""
     values: dict[str, Scalar | ArraySpan] = {}
+    places: dict[str, int] = {}
     for index in range(count):
         key = _name(cursor, f"key {index}", MAX_NAME_BYTES)
         if key in values:
             raise cursor.error("the key appears twice", key)
+        places[key] = cursor.at
         values[key] = _read_value(cursor, key)
-    return values
+    return values, places
 
 
 def _name(cursor: Cursor, field: str, limit: int) -> str:
@@ -195,10 +210,10 @@ def _read_array(cursor: Cursor, key: str) -> ArraySpan:
     return ArraySpan(kind, count, first, cursor.at, numbers)
 
 
-def _alignment(cursor: Cursor, values: dict[str, Scalar | ArraySpan]) -> int:
+def _alignment(cursor: Cursor, values: dict[str, Scalar | ArraySpan], places: dict[str, int]) -> int:
     alignment = values.get("general.alignment", DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise cursor.error("the alignment is not a power of two", "general.alignment")
+        raise cursor.error("the alignment is not a power of two", "general.alignment", places["general.alignment"])
     return alignment
 
 

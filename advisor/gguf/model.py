@@ -17,6 +17,7 @@ from advisor.gguf.parts import all_parts, model_stem
 from advisor.gguf.vocabulary import read_vocabulary
 from advisor.types import Model
 
+TENSOR_COUNT_OFFSET = 8  # after the magic and the version
 MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
 
 DRAFT_ONLY_ARCHITECTURES = frozenset({"eagle3", "dflash", "gemma4-assistant"})
@@ -56,7 +57,7 @@ def _architecture(header: Header) -> str:
         raise _not_a_model(header, NOT_MODELS[kind], "general.type")
     architecture = header.text("general.architecture")
     if not architecture:
-        raise damaged(header.path, "the architecture is not named", field="general.architecture")
+        raise header.wrong("general.architecture", "the architecture is not named")
     if architecture in NOT_LANGUAGE_MODELS:
         raise _not_a_model(header, NOT_LANGUAGE_MODELS[architecture], "general.architecture")
     if header.integer(f"{architecture}.attention.causal") == 0:
@@ -69,6 +70,7 @@ def _not_a_model(header: Header, what: str, field: str) -> GGUFError:
         f"The file {header.path.name} is not a language model.",
         why=f"It is {what} and writes no text.",
         fix="Give the model's own GGUF file.",
+        offset=header.places.get(field, header.metadata_end),
         field=field,
     )
 
@@ -77,24 +79,16 @@ def _check_parts(headers: Sequence[Header], tensors: Sequence[TensorInfo]) -> No
     first = headers[0]
     declared = first.integer("split.count") or 1
     if declared != len(headers):
-        raise damaged(
-            first.path,
-            f"the file says it is one of {declared} parts, its name says {len(headers)}",
-            field="split.count",
-        )
+        raise first.wrong("split.count", f"the file says it is one of {declared} parts, its name says {len(headers)}")
     for number, header in enumerate(headers):
         if len(headers) > 1 and header.integer("split.no") != number:
-            raise damaged(header.path, f"the file is not part {number + 1} as its name says", field="split.no")
+            raise header.wrong("split.no", f"the file is not part {number + 1} as its name says")
     expected = first.integer("split.tensors.count")
     if len(headers) > 1 and expected is not None and expected != len(tensors):
-        raise damaged(
-            first.path,
-            f"the parts hold {len(tensors)} tensors together, expected {expected}",
-            field="split.tensors.count",
-        )
+        raise first.wrong("split.tensors.count", f"the parts hold {len(tensors)} tensors together, expected {expected}")
     repeated = [name for name, times in Counter(tensor.name for tensor in tensors).items() if times > 1]
     if repeated:
-        raise damaged(first.path, "a tensor appears in two parts", field=repeated[0])
+        raise damaged(first.path, "a tensor appears in two parts", offset=first.metadata_end, field=repeated[0])
 
 
 def _check_has_weights(header: Header, tensors: Sequence[TensorInfo]) -> None:
@@ -103,6 +97,7 @@ def _check_has_weights(header: Header, tensors: Sequence[TensorInfo]) -> None:
             f"The file {header.path.name} holds no weights.",
             why="It has metadata and a vocabulary only (a vocab-only file, made for tokenizer tests).",
             fix="Give the model's own GGUF file.",
+            offset=TENSOR_COUNT_OFFSET,
             field="tensor count",
         )
 
@@ -118,14 +113,14 @@ class _Facts:
         self.embedding = self.required("embedding_length", 1 << 24)
         self.nextn = self.optional("nextn_predict_layers")
         if self.nextn > self.blocks:
-            raise damaged(self.header.path, "more prediction layers than layers", field="nextn_predict_layers")
+            raise self.header.wrong(f"{architecture}.nextn_predict_layers", "more prediction layers than layers")
         self.layers = self.blocks - self.nextn
 
     def required(self, name: str, limit: int) -> int:
         key = f"{self.architecture}.{name}"
         value = self.header.integer(key)
         if value is None or not 0 < value <= limit:
-            raise damaged(self.header.path, f"{key} is {'missing' if value is None else value}", field=key)
+            raise self.header.wrong(key, f"{key} is {'missing' if value is None else value}")
         return value
 
     def optional(self, name: str) -> int:

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from advisor.gguf.cursor import damaged, mapped
+from advisor.gguf.cursor import mapped
 from advisor.gguf.header import STRING, ArraySpan, Header, read_header
 from advisor.gguf.parts import first_part
 from advisor.types import VocabularyHeader
@@ -56,7 +56,7 @@ def read_vocabulary(header: Header, *, required: bool) -> VocabularyHeader:
     pre = "gemma4" if model == "gemma4" else header.text("tokenizer.ggml.pre") or ""
     if not model or model in NO_VOCABULARY:
         if required:
-            raise damaged(header.path, "the file holds no vocabulary", field="tokenizer.ggml.model")
+            raise header.wrong("tokenizer.ggml.model", "the file holds no vocabulary")
         return VocabularyHeader(model or "none", pre, 0, None, None, False, False)
     size = _token_count(header)
     defaults = _defaults_of(model, pre)
@@ -83,9 +83,9 @@ def _defaults_of(model: str, pre: str) -> _Defaults:
 def _token_count(header: Header) -> int:
     span = header.values.get(TOKENS)
     if not isinstance(span, ArraySpan) or span.element_type != STRING:
-        raise damaged(header.path, "the list of tokens is missing", field=TOKENS)
+        raise header.wrong(TOKENS, "the list of tokens is missing")
     if span.count == 0:
-        raise damaged(header.path, "the vocabulary has no tokens", offset=span.start, field=TOKENS)
+        raise header.wrong(TOKENS, "the vocabulary has no tokens")
     return span.count
 
 
@@ -123,7 +123,7 @@ def read_token_table(path: Path) -> TokenTable:
     header = read_header(first_part(path))
     span = header.values.get(TOKENS)
     if not isinstance(span, ArraySpan) or span.element_type != STRING:
-        raise damaged(header.path, "the list of tokens is missing", field=TOKENS)
+        raise header.wrong(TOKENS, "the list of tokens is missing")
     with mapped(header.path) as memory:
         return TokenTable(span.count, memory[span.start : span.end])
 

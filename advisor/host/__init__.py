@@ -60,6 +60,7 @@ class Sources:
     machine: str = platform.machine()
     sysctl: Callable[[], str] = cpu.sysctl
     physical_ram: Callable[[], memory.Ram] = memory.physical_ram
+    address_space: Callable[[], memory.AddressSpace | None] = memory.address_space
     physical_cores: Callable[[], int] = cpu.physical_cores
     schedulable_cores: Callable[[], int] = cpu.schedulable_cores
     list_devices: Callable[[], Listing] = _list_devices
@@ -113,7 +114,7 @@ def _look(sources: Sources) -> Host:
     """Everything that is quick to find out."""
     listing = sources.list_devices()
     sysctl_text = sources.sysctl()
-    ram = memory.usable_ram(sources.physical_ram(), sources.root)
+    ram = memory.usable_ram(sources.physical_ram(), sources.root, sources.address_space())
     os_name = f"{sources.system} {sources.machine}"
     cpu_name = cpu.brand(sources.system, sources.root, sysctl_text)
     cores_usable = cpu.usable_cores(sources.schedulable_cores(), sources.root)

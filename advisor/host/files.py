@@ -17,6 +17,7 @@ from pathlib import Path
 
 from advisor.errors import StoreError
 
+HOST_LOCK_NAME = "draft-advisor-timing.lock"
 _POLL_S = 0.1
 _LOCKED_BYTE = 1 << 30  # far behind the text: Windows forbids others to read a locked byte
 _BUSY = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
@@ -36,6 +37,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
+
+
+def host_lock_path() -> Path:
+    """The timing lock of this machine: the same for every store and every user that shares the temporary folder.
+
+    ADVISOR_LOCK_DIR overrides the folder.
+    """
+    return Path(os.environ.get("ADVISOR_LOCK_DIR") or tempfile.gettempdir()) / HOST_LOCK_NAME
 
 
 @contextmanager
@@ -68,13 +77,28 @@ def timing_lock(
 def _opened(path: Path) -> Iterator[int]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = _open_to_lock(path)
     except OSError as error:
         raise _not_lockable(path, error) from error
     try:
+        if os.fstat(descriptor).st_nlink > 1:  # another name of somebody's file, which must not be written to
+            raise _not_lockable(path, OSError(errno.EMLINK, os.strerror(errno.EMLINK)))
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_to_lock(path: Path) -> int:
+    """Never through a symbolic link. A file of another user is opened to be read, which is enough to lock it."""
+    no_links = getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | no_links, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | no_links)
+    if os.name != "nt":
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, 0o644)  # whatever the umask: others wait for this lock as well
+    return descriptor
 
 
 def _acquire(
@@ -117,7 +141,7 @@ def _not_lockable(path: Path, error: OSError) -> StoreError:
     return StoreError(
         f"The lock that keeps timings apart cannot be taken: {path}",
         why=f"The system says: {error.strerror or error}.",
-        fix="Set ADVISOR_DATA_DIR to a writable directory on a local disk.",
+        fix="Set ADVISOR_LOCK_DIR (timings) or ADVISOR_DATA_DIR (the store) to a writable directory on a local disk.",
     )
 
 

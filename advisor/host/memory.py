@@ -1,4 +1,4 @@
-"""How much RAM this process may use: the machine's, or what its control groups leave of it.
+"""How much RAM this process may use: the machine's, or what its control groups and its own limit leave of it.
 
 This module knows nothing about models; it counts bytes.
 """
@@ -25,14 +25,42 @@ def physical_ram() -> Ram:
     return Ram(total_bytes=int(memory.total), available_bytes=int(memory.available))
 
 
-def usable_ram(physical: Ram, root: Path = Path("/")) -> Ram:
-    """``physical``, capped by every control group above this process."""
+@dataclass(frozen=True)
+class AddressSpace:
+    """The limit that ``ulimit -v`` sets (RLIMIT_AS), which every child process inherits, and what this one uses."""
+
+    limit_bytes: int
+    used_bytes: int
+
+
+def address_space() -> AddressSpace | None:
+    """None where there is no limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    import psutil
+
+    return AddressSpace(limit, int(psutil.Process().memory_info().vms))
+
+
+def usable_ram(physical: Ram, root: Path = Path("/"), space: AddressSpace | None = None) -> Ram:
+    """``physical``, capped by every control group above this process and by its address space.
+
+    A worker is a process like this one: before it loads a model it takes about as much address space as is used here.
+    """
     total, available = physical.total_bytes, physical.available_bytes
     for group in groups("memory", root):
         limit, used, reclaimable = _account(group)
         if limit is not None:
             total = min(total, limit)
             available = min(available, limit - used + reclaimable)
+    if space is not None:
+        total = min(total, space.limit_bytes)
+        available = min(available, space.limit_bytes - space.used_bytes)
     return Ram(total_bytes=total, available_bytes=max(0, available))
 
 

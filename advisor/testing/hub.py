@@ -129,7 +129,7 @@ class FakeHub:
     def commit(self, repo: str) -> str:
         """The commit of a repository: 40 hexadecimal digits."""
         listed = "\n".join(f"{path} {file.stat().st_size}" for path, file in self.files(repo).items())
-        return hashlib.sha1(f"{repo}\n{listed}".encode()).hexdigest()
+        return hashlib.sha1(f"{repo}\n{listed}".encode(), usedforsecurity=False).hexdigest()
 
     def files(self, repo: str) -> dict[str, Path]:
         """The files of a repository by path, in order; empty for a repository that does not exist."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from advisor.catalog.load import Catalog, load, load_folders, published_size, shipped_folder
 from advisor.catalog.names import file_names
@@ -340,3 +342,35 @@ def test_a_file_that_is_not_utf_8_is_refused(folder: Path) -> None:
     (folder / "tiny.yaml").write_bytes(b"name: \xff\n")
     with pytest.raises(FileProblem, match=r"tiny\.yaml is not UTF-8 text"):
         load_folders([folder])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, len(FAMILY)), inserted=st.text(max_size=6), dropped=st.integers(0, 12))
+def test_a_family_file_with_anything_in_it_is_read_or_named(
+    tmp_path: Path, at: int, inserted: str, dropped: int
+) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FAMILY[:at] + inserted + FAMILY[at + dropped :], encoding="utf-8")
+    said = ""
+    try:
+        assert load_folders([tmp_path]).families
+    except FileProblem as error:
+        said = str(error)
+    assert not said or "tiny.yaml" in said
+
+
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=_PLAIN)
+def test_a_family_file_of_any_shape_is_read_or_named(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert yaml.safe_load(path.read_text(encoding="utf-8")) == content
+    with pytest.raises(FileProblem, match=r"tiny\.yaml"):
+        load_folders([tmp_path])

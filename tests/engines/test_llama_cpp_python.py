@@ -120,6 +120,12 @@ def test_almost_all_time_of_the_loop_is_inside_llama_cpp(engine):
     assert run.native_s / run.decode_s > 0.95
 
 
+def test_a_run_records_the_most_memory_its_process_held(engine, target, draft):
+    prompt = engine.tokenize([Message("user", "Hello.")])
+    run = engine.speculate(prompt, Config("", 4), Sampling(), 8)
+    assert run.peak_bytes > target.weights_bytes + draft.weights_bytes
+
+
 def test_timing_gives_a_round_of_positive_seconds_for_each_operation(engine):
     operations = [("target", 1), ("draft", 1), ("target", 3), ("draft", 3)]
     rounds = engine.time_decodes(operations, list(range(100, 200)), 40, Sampling(), rounds=2, budget_s=30)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from advisor.host.cpu import usable_cores
-from advisor.host.memory import Ram, physical_ram, usable_ram
+from advisor.host.memory import AddressSpace, Ram, physical_ram, usable_ram
 
 GIB = 1024**3
 MACHINE = Ram(total_bytes=64 * GIB, available_bytes=50 * GIB)
@@ -164,3 +166,20 @@ def test_nonsense_in_the_files_is_no_limit(tmp_path: Path) -> None:
 def test_this_machine_has_memory() -> None:
     ram = usable_ram(physical_ram())
     assert 0 < ram.available_bytes <= ram.total_bytes
+
+
+def test_a_limit_on_address_space_counts_what_a_process_has_left(tmp_path: Path) -> None:
+    space = AddressSpace(limit_bytes=10 * GIB, used_bytes=1 * GIB)
+    assert usable_ram(MACHINE, tmp_path, space) == Ram(total_bytes=10 * GIB, available_bytes=9 * GIB)
+    assert usable_ram(MACHINE, tmp_path, AddressSpace(1 * GIB, 2 * GIB)).available_bytes == 0
+    assert usable_ram(MACHINE, tmp_path, AddressSpace(900 * GIB, GIB)) == MACHINE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces RLIMIT_AS")
+def test_a_child_below_ulimit_sees_its_limit() -> None:
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)); "
+        "from advisor.host.memory import address_space; print(address_space())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"AddressSpace(limit_bytes={3 << 30}, used_bytes=")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from advisor.errors import StoreError
-from advisor.host.files import timing_lock, write_atomically
+from advisor.host.files import host_lock_path, timing_lock, write_atomically
 
 HOLDER = """
 import sys
+import tempfile
 from pathlib import Path
 from advisor.host.files import timing_lock
 with timing_lock(Path(sys.argv[1]), timeout_s=30):
@@ -25,6 +27,7 @@ print("released", flush=True)
 """
 COUNTER = """
 import sys
+import tempfile
 from pathlib import Path
 from advisor.host.files import timing_lock
 lock, number = Path(sys.argv[1]), Path(sys.argv[2])
@@ -135,3 +138,24 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_one_lock_for_every_store_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    paths = set()
+    for store in ("one", "other"):
+        monkeypatch.setenv("ADVISOR_DATA_DIR", str(tmp_path / store))
+        paths.add(host_lock_path())
+    assert paths == {tmp_path / "draft-advisor-timing.lock"}
+    monkeypatch.delenv("ADVISOR_LOCK_DIR")
+    assert host_lock_path().parent == Path(tempfile.gettempdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_lock_that_is_a_link_to_a_file_of_the_user_is_refused(tmp_path: Path, link: Callable[..., None]) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "lock"
+    precious.write_text("content")
+    link(path, precious)
+    with pytest.raises(StoreError), timing_lock(path, timeout_s=0):
+        pass
+    assert precious.read_text() == "content"

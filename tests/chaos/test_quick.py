@@ -1,0 +1,91 @@
+"""A short form of each part of ``make chaos``: a few of everything, with real processes that really die."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from chaos import bad_files, crashes, disk, fuzz, load, memory, mutations, resume, security
+from chaos.outcome import Outcome, all_held, table
+from chaos.world import Ground
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return Ground.prepare(tmp_path_factory.mktemp("chaos"))
+
+
+def nothing_lost(outcomes: Iterable[Outcome], *, at_least: int = 1) -> None:
+    found = tuple(outcomes)
+    print(table(found))
+    assert all_held(found), table(found)
+    if all(one.skipped for one in found):
+        pytest.skip("; ".join(one.skipped for one in found))
+    assert sum(one.times for one in found) >= at_least
+
+
+def test_no_damaged_file_crashes_hangs_or_fills_memory(tmp_path: Path):
+    nothing_lost(bad_files.bad_files(tmp_path, list(mutations.mutants())[::9]), at_least=300)
+
+
+def test_the_corpus_is_large_and_always_the_same():
+    names = [mutant.name for mutant in mutations.mutants(seed=3)]
+    assert len(names) > 300
+    assert names == [mutant.name for mutant in mutations.mutants(seed=3)]
+
+
+def test_a_second_of_coverage_guided_fuzz_finds_nothing(tmp_path: Path):
+    nothing_lost(fuzz.fuzz(tmp_path, 2), at_least=100)
+
+
+def test_a_draft_whose_worker_dies_leaves_the_race_and_nothing_else_does(ground: Ground):
+    nothing_lost(crashes.crash_isolation(ground, ("SIGKILL",), ("score", "speculative run")), at_least=5)
+
+
+def test_a_killed_advisor_goes_on_where_it_was(ground: Ground):
+    nothing_lost(resume.resume(ground, kills=2, seed=1), at_least=8)
+
+
+def test_full_and_read_only_disks_and_damaged_stores(ground: Ground):
+    nothing_lost(disk.disk(ground, sizes=(disk.FULL_SIZES[6],), damages=1), at_least=3)
+
+
+def test_only_pairs_that_fit_a_limit_are_started(ground: Ground):
+    nothing_lost(memory.limits(ground, (1.0, 2.5)))
+
+
+def test_chat_templates_cannot_attack(tmp_path: Path):
+    nothing_lost([security.chat_templates(tmp_path)], at_least=9)
+
+
+def test_what_is_written_is_private(ground: Ground):
+    nothing_lost([security.private_files(ground)], at_least=2)
+
+
+def test_searches_survive_random_faults(ground: Ground):
+    nothing_lost(load.load(ground.folder, ground.search, seconds=4, seed=1, every_s=0.5))
+
+
+# -- does the table tell a loss? ---------------------------------------------------------------------------------------
+
+
+def test_a_loss_is_counted_and_named():
+    outcomes = [Outcome("kept", 3), Outcome("lost", 2, ("one record",)), Outcome("left out", 0, skipped="no disk")]
+    assert not all_held(outcomes)
+    text = table(outcomes)
+    assert "| kept | 3 | nothing |  |" in text
+    assert "| lost | 2 | 1 |  |" in text
+    assert "- lost: one record" in text
+    assert "| left out | 0 | skipped | no disk |" in text
+
+
+def test_timings_that_overlap_are_seen():
+    from chaos.ledger import Entry
+
+    def entry(advisor: int, begin_s: float, end_s: float) -> Entry:
+        return Entry(advisor, "answer", "", "", begin_s, end_s)
+
+    assert not list(resume.overlaps([entry(1, 0, 1), entry(2, 1, 2), entry(1, 2, 3)]))
+    assert len(list(resume.overlaps([entry(1, 0, 2), entry(2, 1, 3)]))) == 1
