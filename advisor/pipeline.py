@@ -1,6 +1,6 @@
 """The one page that knows the order of the stages.
 
-measured:   probe -> prune -> transcripts -> replay -> curves (-> calibrate) -> predict -> search -> recommend
+measured:   probe -> prune -> transcripts -> replay -> curves (-> calibrate) -> predict -> search -> depth -> recommend
 swept:      probe -> prune -> every cell of the grid -> recommend
 predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
 """
@@ -89,6 +89,7 @@ def recommend(
             study.calibrate_costs()
             study.predict()
             study.run_the_best()
+            study.look_at_depth()
         except KeyboardInterrupt:
             raise Interrupted(study.conclude(INTERRUPTED) if study.can_conclude else None) from None
         recommendation = study.conclude()

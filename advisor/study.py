@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from advisor import conclusion
+from advisor import conclusion, depth
 from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.replay import at_once, replay_all
@@ -28,12 +28,13 @@ from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, room_for_two, t
 from advisor.predict.predictor import Predictor
 from advisor.predict.steady import steadied
 from advisor.progress import Progress
-from advisor.recommend import answer
+from advisor.recommend import Answer, answer
 from advisor.remedies import Remedies
 from advisor.runs import RunMeasurer
 from advisor.search import search
 from advisor.store import Store, data_dir
 from advisor.types import (
+    Baseline,
     Candidate,
     Config,
     CostCurve,
@@ -79,6 +80,7 @@ class Study:
         self._started = time.monotonic()
         self._thread_counts = thread_counts(self._host, self._settings)
         self._threads = self._thread_counts[0]
+        self._target_layers = self._candidates[0].placement.target_gpu_layers
         self._has_room = room_for_two(self._candidates)
         self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
         self._engine = self._remedies.first(start_engine)
@@ -93,6 +95,7 @@ class Study:
         self._calibration: list[Trial] = []
         self._trials: list[Trial] = []
         self._stop_reason = ""
+        self._at_depth = depth.NOTHING
 
     @property
     def can_conclude(self) -> bool:
@@ -226,7 +229,7 @@ class Study:
             k_max=self._settings.k_max,
             prompts=prompts,
             trial_s=self._trial_s(prompts),
-            time_left_s=self._time_left_s,
+            time_left_s=lambda: self._time_left_s() - self._kept_for_depth_s(),
             progress=self._progress,
             known=self._calibration,
             on_trial=self._trials.append,
@@ -235,6 +238,27 @@ class Study:
         self._stop_reason = result.stop_reason
         self._reject(result.failed)
 
+    def look_at_depth(self) -> None:
+        """What becomes of the pick in a context as long as was asked for."""
+        _, found = self._answered()
+        if found.best is None or found.verdict != "speculate" or (self._is_served and not self._on_this_cpu):
+            return
+        draft = found.best.config.draft
+        candidate = next((one for one in self._candidates if one.draft.content_hash == draft), None)
+        pick = depth.Pick(found.best, candidate, self._traces.get(draft, ()), step_law(self._runner.build))
+        if self._is_served:
+            self._runner.shutdown()  # its memory is needed
+        self._at_depth = depth.look(
+            pick,
+            self._ground_at_depth(),
+            self._engine,
+            self._store,
+            trials=self._all_trials,
+            allowance_s=max(self._kept_for_depth_s(), self._time_left_s() / 2),
+            name=f"{self._name}-{self._settings.budget_s:g}",
+            progress=self._progress,
+        )
+
     def conclude(self, stop_reason: str = "") -> Recommendation:
         """The recommendation from whatever has been measured."""
         assert self._predictor is not None
@@ -242,10 +266,8 @@ class Study:
         measured_now = any(engine.used for engine in self._remedies.started)
         if measured_now:
             self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
-        trials = [*self._calibration, *self._trials]
-        target_curve = merged(self._target_visits)
-        baseline = conclusion.baseline(trials, target_curve)
-        found = answer(self._predictor.estimates(trials, baseline.tokens_per_second), self._candidates)
+        trials = self._all_trials
+        baseline, found = self._answered()
         return Recommendation(
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
             build=self._runner.build,
@@ -258,11 +280,11 @@ class Study:
             estimates=found.ranked,
             rejected=tuple(self._rejected),
             verdict=found.verdict,
-            sentence=found.sentence,
+            sentence=" ".join((found.sentence, *self._at_depth.sentences)),
             best=found.best,
             runner_up=found.runner_up,
             traces=self._traces,
-            target_curve=target_curve,
+            target_curve=merged(self._target_visits),
             draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
             trials=tuple(trials),
             measurement=MeasurementNotes(
@@ -274,12 +296,16 @@ class Study:
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,
                 repack_off=self._runner.repack_off,
-                notes=conclusion.notes(
-                    found.best, trials, self._engine.build, self._runner.build if self._calibration else None
+                notes=(
+                    *conclusion.notes(
+                        found.best, trials, self._engine.build, self._runner.build if self._calibration else None
+                    ),
+                    *self._at_depth.notes,
                 ),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             answers=answer_texts(self._target, self._transcripts),
+            at_depth=self._at_depth.found,
         )
 
     def shutdown(self) -> None:
@@ -295,6 +321,31 @@ class Study:
         """Whether the server computes where this process does."""
         places = [candidate.placement for candidate in self._candidates]
         return all(place.target_gpu_layers == place.draft_gpu_layers == 0 for place in places)
+
+    @property
+    def _all_trials(self) -> list[Trial]:
+        return [*self._calibration, *self._trials]
+
+    def _answered(self) -> tuple[Baseline, Answer]:
+        """The answer from whatever has been measured."""
+        assert self._predictor is not None
+        baseline = conclusion.baseline(self._all_trials, merged(self._target_visits))
+        estimates = self._predictor.estimates(self._all_trials, baseline.tokens_per_second)
+        return baseline, answer(estimates, self._candidates)
+
+    def _ground_at_depth(self) -> depth.Ground:
+        return depth.Ground(
+            self._host.fingerprint,
+            self._target,
+            self._target_layers,
+            self._transcripts,
+            replace(self._settings, threads=self._threads),
+            self._plan.max_tokens,
+            self._loading({}),
+        )
+
+    def _kept_for_depth_s(self) -> float:
+        return self._settings.budget_s * depth.DEPTH_SHARE if self._ground_at_depth().wanted else 0.0
 
     def _costs_before_runs(self) -> calibration.Costs:
         if self._target_visits:
@@ -385,14 +436,13 @@ class Study:
         draft = models.get("draft")
         return {
             "threads": self._threads,
-            "target_gpu_layers": self._candidates[0].placement.target_gpu_layers,
+            "target_gpu_layers": self._target_layers,
             "draft_gpu_layers": placements[draft.content_hash].draft_gpu_layers if draft else 0,
         }
 
     def _open_target(self, threads: int, engine: Runner | None = None) -> None:
-        layers = self._candidates[0].placement.target_gpu_layers
-        outputs = self._settings.k_max + 1
-        options = LoadOptions(self._settings.context, threads, layers, outputs=outputs, room_for_two=self._has_room)
+        context, outputs = self._settings.context, self._settings.k_max + 1
+        options = LoadOptions(context, threads, self._target_layers, outputs=outputs, room_for_two=self._has_room)
         (engine or self._runner).open("target", self._target, options)
 
     def _new_engine(self) -> Engine:

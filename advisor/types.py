@@ -446,6 +446,24 @@ class AnswerText:
 
 
 @dataclass(frozen=True)
+class AtDepth:
+    """What the pick gives with ``depth`` tokens in the context. ``speedup_low`` .. ``speedup_high``: as in Estimate.
+
+    Decodes were timed at ``timed_depth``; from there to ``depth`` their times go on in a straight line. ``answers``:
+    how many answers of the target at ``timed_depth`` acceptance rests on, 0: it is taken to be that of short contexts.
+    """
+
+    depth: int
+    timed_depth: int
+    answers: int
+    acceptance_rate: float
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
 class WhatIf:
     """What a prediction says when it is asked again: its best draft under other settings, or its best drafts at other
     draft lengths under the same settings."""
@@ -458,7 +476,8 @@ class WhatIf:
 class Recommendation:
     """The answer. ``estimates`` are ranked best first. ``best`` is None when the verdict is no; ``runner_up`` is the
     best estimate of another draft. Traces and curves are keyed by the draft's content hash. ``answers`` are in the
-    order of the traces of every draft; ``what_if`` answers beside the ranking, where it was as cheap to ask."""
+    order of the traces of every draft; ``what_if`` answers beside the ranking, where it was as cheap to ask;
+    ``at_depth`` is what becomes of ``best`` in a long context, where one was asked for and could be measured."""
 
     host: Host
     build: Build
@@ -483,6 +502,7 @@ class Recommendation:
     schema: str = RECOMMENDATION_SCHEMA
     answers: tuple[AnswerText, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
+    at_depth: AtDepth | None = None
 
     def draft_of(self, config: Config) -> Model:
         """The draft model of a config. KeyError when the config belongs to another recommendation."""

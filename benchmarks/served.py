@@ -68,8 +68,8 @@ class ServedEngine:
     def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         return self.server.speculate(prompt, config, sampling, max_tokens)
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
-        return self.replayer.score(transcript, rollout)
+    def score(self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft") -> Trace:
+        return self.replayer.score(transcript, rollout, role)
 
     def time_decodes(
         self,

@@ -672,7 +672,7 @@ def test_answers_that_differ_from_the_targets_own_are_counted(models):
     found = ask(make=Tipped)
     runs = sum(len(trial.runs) for trial in found.trials)
     assert any(note.startswith(f"1 of {runs} speculative answers") for note in found.measurement.notes)
-    assert ask(fresh=True).measurement.notes == ()
+    assert not any("word for word" in note for note in ask(fresh=True).measurement.notes)
 
 
 # -- named targets that are on disk ----------------------------------------------------------------------------------

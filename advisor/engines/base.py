@@ -43,6 +43,9 @@ class RolloutOptions:
     chains: int
 
 
+NO_ROLLOUT = RolloutOptions(1.0, 0, 0)
+
+
 class Runner(Protocol):
     """Answers prompts, alone or speculating, and times it. All that a server can do."""
 
@@ -80,8 +83,8 @@ class Runner(Protocol):
 class Engine(Runner, Protocol):
     """A runner that also looks inside: what a draft would have proposed, and what one decode costs."""
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
-        """Replay the draft over a transcript."""
+    def score(self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft") -> Trace:
+        """Replay the draft over a transcript, or let the target read it: what it would have chosen at each place."""
 
     def time_decodes(
         self,

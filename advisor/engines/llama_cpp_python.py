@@ -80,10 +80,11 @@ class LlamaCppPython:
         reply = self._ask_model("text_of", {"tokens": list(tokens)})
         return str(reply["text"]), bool(reply["ended"])
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
+    def score(self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft") -> Trace:
         reply = self._ask_model(
             "score",
             {
+                "role": role,
                 "prompt": list(transcript.prompt_tokens),
                 "answer_tokens": list(transcript.answer_tokens),
                 "rollout": dataclasses.asdict(rollout),

@@ -105,17 +105,30 @@ class Context:
         self._held = ()
 
     def hold(self, tokens: Sequence[int]) -> None:
-        """Make these tokens the whole context, without work where they are already."""
-        if self._held != tuple(tokens) or self.n_past != len(tokens):
-            self.clear()
-            self.prefill(tokens)
+        """Make these tokens the whole context and keep them for what comes: what is held already costs nothing."""
+        if self._held == tuple(tokens):
+            self.truncate(len(tokens))
+        else:
+            self.begin(tokens)
             self._held = tuple(tokens)
+
+    def begin(self, tokens: Sequence[int]) -> None:
+        """Make these tokens the whole context, logits for the last of them. Where they go on from what ``hold`` was
+        given, only the rest is decoded."""
+        kept = len(self._held)
+        if 0 < kept < len(tokens) and tuple(tokens[:kept]) == self._held:
+            self.truncate(kept)
+        else:
+            self.clear()
+        self.prefill(tokens[self.n_past :])
 
     def truncate(self, n_past: int) -> None:
         """Forget every cell from position ``n_past`` on."""
         if not llama_cpp.llama_memory_seq_rm(self.memory, 0, n_past, -1):
             raise Refusal("this model's memory cannot be rolled back (a recurrent or hybrid architecture)")
         self.n_past = n_past
+        if n_past < len(self._held):
+            self._held = ()
 
     def decode(self, tokens: Sequence[int], outputs: int) -> int:
         """Decode tokens after the present ones; the last ``outputs`` of them yield logits. Returns how many rows."""
@@ -226,14 +239,13 @@ def answer(target: Context, prompt: list[int], sampling: dict[str, Any], max_tok
 
 
 def score(draft: Context, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
-    """Replay: what the draft would propose at every position of the target's own answer, in one pass.
+    """Replay: what the draft (or the target itself) would propose at every position of an answer, in one pass.
 
     ``rollout`` {"p_min": float, "length": int, "chains": int}: a mismatch at least this confident would have been
     drafted, so the draft's own continuation of it decides how many more tokens a p_min rule drafts. Such chains are
     followed from at most ``chains`` mismatches, spread evenly over the answer.
     """
-    draft.clear()
-    draft.prefill(prompt[:-1])
+    draft.begin(prompt[:-1])
     fed = [prompt[-1], *answer_tokens[:-1]]  # row i is the draft's view after prompt + answer[:i]
     proposal: list[int] = []
     probability: list[float] = []

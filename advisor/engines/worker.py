@@ -87,10 +87,10 @@ class Session:
             self._ngram = NgramProposer(config)
         return self._ngram
 
-    def score(self, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
+    def score(self, role: str, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
         from advisor.engines import llama_session
 
-        return llama_session.score(self.contexts["draft"], prompt, answer_tokens, rollout)
+        return llama_session.score(self.contexts[role], prompt, answer_tokens, rollout)
 
     def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
         from advisor.engines import llama_session

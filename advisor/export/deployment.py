@@ -71,8 +71,10 @@ def remarks(rec: Recommendation) -> list[str]:
     sampling, categories = rec.settings.sampling, ", ".join(rec.categories)
     decoding = f"temperature {sampling.temperature:g}" if sampling.temperature else "greedy decoding"
     asked = f"{rec.workload}: {categories}" if categories else rec.workload
+    there = rec.at_depth
     return [
         harmless(answer(rec, rec.best) if chosen(rec) is not None else "Do not speculate: this is the target alone."),
+        *([f"With {there.depth} tokens in the context: {there.speedup:.2f}x."] if there is not None else []),
         harmless(f"Holds for {decoding}, one request at a time, texts like those of the workload {asked}."),
     ]
 
