@@ -48,5 +48,22 @@ def notes(
     return tuple(said)
 
 
+def rules(ranked: Sequence[Estimate]) -> tuple[str, ...]:
+    """What the two ways to verify a draft promise, where both were predicted. ``ranked``: best first."""
+    drafting = sorted((one for one in ranked if one.config.draft), key=lambda one: -one.speedup_low)
+    matched, rejected = (
+        next((one for one in drafting if one.config.draft_sampling == rule), None)
+        for rule in ("greedy", "probabilistic")
+    )
+    if matched is None or rejected is None:
+        return ()
+    accepted = [f"{100 * one.acceptance_rate:.0f} % accepted" for one in (matched, rejected)]
+    return (
+        f"Two ways to verify a draft at this temperature: at best {matched.speedup:.2f}x where the likeliest token is "
+        f"drafted and the target must sample the same ({accepted[0]}), {rejected.speedup:.2f}x where the draft is "
+        f"sampled and verified by rejection sampling ({accepted[1]}).",
+    )
+
+
 def _named(build: Build) -> str:
     return f"{build.engine} {build.version}"

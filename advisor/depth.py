@@ -286,11 +286,12 @@ class _Look:
         return proposed
 
     def _scored(self, role: Role, model: Model, answer: Transcript, rollout: RolloutOptions) -> Trace:
-        key = trace_key(self._ground.target, model, answer, rollout, self._engine.build.key)
+        temperature = self._ground.settings.sampling.temperature
+        key = trace_key(self._ground.target, model, answer, rollout, self._engine.build.key, temperature)
         trace = self._store.get("trace", key, Trace)
         if trace is None:
             started = time.perf_counter()
-            trace = self._engine.score(answer, rollout, role)
+            trace = self._engine.score(answer, rollout, role, temperature)
             self._store.put("trace", key, trace, wall_s=time.perf_counter() - started)
         return trace
 

@@ -30,6 +30,7 @@ FIRST_WITH_FORCED_ACCEPTANCE = 11434  # read there; builds between b11312 and it
 
 SPEC_FLAGS = ("--spec-draft-n-max", "--spec-draft-n-min", "--spec-draft-p-min")
 OLD_FLAGS = ("--draft-max", "--draft-min", "--draft-p-min")
+DRAFT_SAMPLING = "--spec-draft-sampling"
 DRAFT_METHODS = ("draft-simple", "draft-eagle3", "draft-mtp")
 OLDER_SERVER = "Update llama.cpp, or name a newer binary with --llama-server."
 
@@ -60,12 +61,18 @@ class Dialect:
     def speculation(self, config: Config, draft: Sequence[str] = ()) -> list[str]:
         """The flags of a config. ``draft`` names the draft model where the method has one: ["-md", path].
 
-        Raises EngineRefusal when this build has no such method.
+        Raises EngineRefusal when this build has no such method, or not its way to sample.
         """
         if config.method not in self.methods:
             raise EngineRefusal(
                 f"This llama-server cannot speculate with {config.method}.",
                 why=f"Its methods are: {', '.join(sorted(self.methods)) or 'none'}.",
+                fix=OLDER_SERVER,
+            )
+        if config.draft_sampling == "probabilistic" and not self.rejection_sampling:
+            raise EngineRefusal(
+                "This llama-server cannot verify by rejection sampling.",
+                why=f"It has no {DRAFT_SAMPLING}.",
                 fix=OLDER_SERVER,
             )
         if config.method in METHODS:
@@ -105,6 +112,8 @@ class Dialect:
             argv += [n_min, str(config.n_min)]
         if config.p_min > 0 or self.default_p_min > 0:
             argv += [p_min, f"{config.p_min:g}"]
+        if config.draft_sampling == "probabilistic":
+            argv += [DRAFT_SAMPLING, config.draft_sampling]
         return argv
 
     def _ngram(self, config: Config) -> list[str]:
@@ -168,7 +177,7 @@ def read_dialect(version_text: str, help_text: str) -> Dialect:
         default_p_min=_default(options, p_min, said.default_p_min),
         reevaluates=said.reevaluates,
         forced_acceptance="--spec-synth-rates" in options,
-        rejection_sampling="--spec-draft-sampling" in options,
+        rejection_sampling=DRAFT_SAMPLING in options,
         metrics="--metrics" in options,
         no_repack="--no-repack" in options,
         cache_ram="--cache-ram" in options,

@@ -84,6 +84,7 @@ def recommend(
         try:
             study.plan_measurements()
             study.write_transcripts()
+            study.weigh_answers()
             study.replay_drafts()
             study.measure_curves()
             study.calibrate_costs()

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from advisor import conclusion, depth
 from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
+from advisor.acceptance.rejection import weighed
 from advisor.acceptance.replay import at_once, replay_all
 from advisor.acceptance.transcripts import spread, write_transcripts
 from advisor.cost import calibration
@@ -128,6 +129,18 @@ class Study:
             progress=self._progress,
         )
 
+    def weigh_answers(self) -> None:
+        """How likely the target was to write what it wrote: what rejection sampling weighs a draft against."""
+        sampled = self._settings.sampling.temperature > 0 and self._runner.rejection_sampling
+        if not sampled or (self._is_served and not self._on_this_cpu):
+            return
+        if self._is_served:
+            self._runner.shutdown()  # its memory is needed
+            self._open_target(self._threads, self._engine)
+        self._progress.stage("weigh the answers", 0)
+        asked = (self._target, self._transcripts, self._settings.sampling)
+        self._transcripts = weighed(self._engine, self._store, *asked)
+
     def replay_drafts(self) -> None:
         """Acceptance of every draft for every k, n_min and p_min."""
         self._traces, failures = replay_all(
@@ -143,6 +156,7 @@ class Study:
             at_once=at_once(self._candidates, self._threads),
             time_left_s=lambda: self._time_left_s() - self._settings.budget_s * (1 - REPLAYS_END),
             progress=self._progress,
+            temperature=self._settings.sampling.temperature,
         )
         self._reject(failures)
         if self._remedies.needed(self._engine) and not self._engine.repack_off:  # found by a replay
@@ -300,6 +314,7 @@ class Study:
                     *conclusion.notes(
                         found.best, trials, self._engine.build, self._runner.build if self._calibration else None
                     ),
+                    *conclusion.rules(found.ranked),
                     *self._at_depth.notes,
                 ),
             ),

@@ -38,6 +38,7 @@ Reason = Literal[
     "engine",
     "slower-than-target",
 ]
+DraftSampling = Literal["greedy", "probabilistic"]
 DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
 
 USUAL_TEMPERATURE = 0.8
@@ -293,13 +294,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One prompt and the target's own answer, as tokens. ``ended``: the answer's last token is an end token."""
+    """One prompt and the target's own answer, as tokens. ``ended``: the answer's last token is an end token.
+    ``probability[i]``: with which the target's sampling chose token i; () where nobody asked."""
 
     category: str
     prompt_tokens: tuple[int, ...]
     answer_tokens: tuple[int, ...]
     ended: bool
     text: str = ""
+    probability: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -309,6 +312,8 @@ class Trace:
     ``proposal[i]``: the draft's arg-max after prompt + answer[:i]. ``probability[i]``: its probability, softmax
     over its top 10 at T = 1, as llama.cpp compares with p_min. ``rollout[i]``: for a confident mismatch at i, the
     probabilities of the tokens the draft would go on to propose after its own wrong token; empty elsewhere.
+    ``chance[i]``: that token i is drafted and accepted under rejection sampling (see acceptance/rejection.py); () where
+    that rule was not asked about.
     """
 
     category: str
@@ -316,6 +321,7 @@ class Trace:
     proposal: tuple[int, ...]
     probability: tuple[float, ...]
     rollout: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    chance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -338,6 +344,8 @@ class Config:
     """One deployable thing. ``draft`` is the draft's content hash, "" for the baseline and for n-gram methods.
 
     ``ngram_size`` (tokens looked up) and ``ngram_min_hits`` (matches before the first draft) belong to n-gram methods.
+    ``draft_sampling`` in llama-server's words: a "greedy" draft is accepted where the target samples the same token, a
+    "probabilistic" one by rejection sampling. At temperature 0 they are the same.
     """
 
     draft: str
@@ -347,6 +355,7 @@ class Config:
     method: str = "draft-simple"
     ngram_size: int = 0
     ngram_min_hits: int = 1
+    draft_sampling: DraftSampling = "greedy"
 
     @property
     def proposer(self) -> str:

@@ -57,6 +57,10 @@ class Runner(Protocol):
         """True when this engine had to switch extra buffer types off to survive on this host."""
 
     @property
+    def rejection_sampling(self) -> bool:
+        """Whether it can draft and verify by rejection sampling."""
+
+    @property
     def used(self) -> bool:
         """True when anything was asked of a model: something new was measured."""
 
@@ -83,8 +87,14 @@ class Runner(Protocol):
 class Engine(Runner, Protocol):
     """A runner that also looks inside: what a draft would have proposed, and what one decode costs."""
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft") -> Trace:
-        """Replay the draft over a transcript, or let the target read it: what it would have chosen at each place."""
+    def score(
+        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+    ) -> Trace:
+        """Replay the draft over a transcript, or let the target read it: what it would have chosen at each place. With
+        a temperature, and a transcript that knows its probabilities, the chances under rejection sampling too."""
+
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
+        """The probability with which the target's sampling chooses each token of the answer."""
 
     def time_decodes(
         self,

@@ -69,6 +69,10 @@ class LlamaServer:
         return not self._extra_buffers
 
     @property
+    def rejection_sampling(self) -> bool:
+        return self.dialect.rejection_sampling
+
+    @property
     def used(self) -> bool:
         return self._used
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import llama_cpp
 import numpy as np
 import numpy.typing as npt
+
+from advisor.engines.sampling import draft_distribution, target_distribution
 
 Rows = npt.NDArray[np.float32]
 
@@ -238,28 +240,49 @@ def answer(target: Context, prompt: list[int], sampling: dict[str, Any], max_tok
     }
 
 
-def score(draft: Context, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
+def score(
+    draft: Context, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any], temperature: float
+) -> dict[str, Any]:
     """Replay: what the draft (or the target itself) would propose at every position of an answer, in one pass.
 
     ``rollout`` {"p_min": float, "length": int, "chains": int}: a mismatch at least this confident would have been
     drafted, so the draft's own continuation of it decides how many more tokens a p_min rule drafts. Such chains are
-    followed from at most ``chains`` mismatches, spread evenly over the answer.
+    followed from at most ``chains`` mismatches, spread evenly over the answer. ``temperature`` above 0: also the
+    probability with which the draft, sampling, would have drafted each token of the answer.
     """
-    draft.begin(prompt[:-1])
-    fed = [prompt[-1], *answer_tokens[:-1]]  # row i is the draft's view after prompt + answer[:i]
     proposal: list[int] = []
     probability: list[float] = []
-    for start in range(0, len(fed), draft.options.outputs):
-        chunk = fed[start : start + draft.options.outputs]
-        rows = draft.rows(draft.decode(chunk, outputs=len(chunk)))
+    chosen: list[float] = []
+    for start, rows in _read(draft, prompt, answer_tokens):
         proposal.extend(rows.argmax(axis=1).tolist())
         probability.extend(top_probability(rows).tolist())
+        if temperature > 0:
+            pairs = zip(rows, answer_tokens[start : start + len(rows)], strict=True)
+            chosen.extend(draft_distribution(row, temperature).get(token, 0.0) for row, token in pairs)
     confident = [
         i for i, token in enumerate(proposal) if token != answer_tokens[i] and probability[i] >= rollout["p_min"]
     ]
     points = confident[:: max(1, -(-len(confident) // max(1, rollout["chains"])))] if rollout["chains"] else []
     chains = _follow(draft, points, len(prompt), proposal, rollout) if points else {}
-    return {"proposal": proposal, "probability": probability, "rollout": chains}
+    return {"proposal": proposal, "probability": probability, "rollout": chains, "chosen": chosen}
+
+
+def weigh(target: Context, prompt: list[int], answer_tokens: list[int], sampling: dict[str, Any]) -> list[float]:
+    """The probability with which the target's sampling chooses each token of its answer, in one pass."""
+    return [
+        target_distribution(row, sampling).get(token, 0.0)
+        for start, rows in _read(target, prompt, answer_tokens)
+        for row, token in zip(rows, answer_tokens[start : start + len(rows)], strict=True)
+    ]
+
+
+def _read(context: Context, prompt: list[int], answer_tokens: list[int]) -> Iterator[tuple[int, Rows]]:
+    """(position, logits) along an answer, some rows at a time: row i is the view after prompt + answer[:i]."""
+    context.begin(prompt[:-1])
+    fed = [prompt[-1], *answer_tokens[:-1]]
+    for start in range(0, len(fed), context.options.outputs):
+        chunk = fed[start : start + context.options.outputs]
+        yield start, context.rows(context.decode(chunk, outputs=len(chunk)))
 
 
 def _follow(

@@ -26,7 +26,8 @@ WRONG_TOKEN = 3
 @dataclass(frozen=True)
 class SimulatedDraft:
     """``match``: probability that the draft agrees, by category ("" = any other). ``token_s``: seconds of d(1);
-    ``depth_s``: what each token in the context adds to a decode; ``fade``: of the match it takes away."""
+    ``depth_s``: what each token in the context adds to a decode; ``fade``: of the match it takes away;
+    ``chance``: that a token is accepted under rejection sampling."""
 
     token_s: float
     match: dict[str, float]
@@ -34,6 +35,7 @@ class SimulatedDraft:
     crashes: bool = False
     depth_s: float = 0.0
     fade: float = 0.0
+    chance: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class SimulatedEngine:
     """``elapsed_s`` adds up the simulated seconds of everything that was timed."""
 
     repack_off = False
+    rejection_sampling = True
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -139,7 +142,12 @@ class SimulatedEngine:
             answer_tokens=tokens,
         )
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft") -> Trace:
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
+        return (0.5,) * len(transcript.answer_tokens)
+
+    def score(
+        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+    ) -> Trace:
         answer = transcript.answer_tokens
         if role == "target":
             return Trace(transcript.category, answer, answer, (1.0,) * len(answer))
@@ -155,6 +163,7 @@ class SimulatedEngine:
             proposal=tuple(token if ok else WRONG_TOKEN for token, ok in zip(answer, match, strict=True)),
             probability=tuple(probability),
             rollout=chains,
+            chance=(self._truth().chance,) * len(answer) if temperature > 0 and transcript.probability else (),
         )
 
     def time_decodes(
@@ -175,6 +184,9 @@ class SimulatedEngine:
         if config.method in METHODS:
             return self._speculate_ngram(prompt, config, answer, max_tokens)
         match, probability = self._beliefs(prompt, len(answer))
+        if config.draft_sampling == "probabilistic" and sampling.temperature > 0:
+            coins = np.random.default_rng(_seed("coins", self._loaded["draft"].content_hash, tuple(prompt), config))
+            match = (coins.random(len(answer)) < self._truth().chance).tolist()
         tally = _Tally(config.k)
         while (emitted := tally.emitted) < len(answer):
             room = min(config.k, max_tokens - emitted - 1)

@@ -75,7 +75,14 @@ class Session:
         if wanted.method in METHODS:
             proposer = self._ngram_that_has_not_seen(prompt, wanted)
         else:
-            proposer = speculation.DraftModel(self.contexts["draft"], p_min=wanted.p_min, n_min=wanted.n_min)
+            draft: Any = self.contexts["draft"]
+            limits: dict[str, Any] = {"p_min": wanted.p_min, "n_min": wanted.n_min}
+            is_sampled = wanted.draft_sampling == "probabilistic" and sampling["temperature"] > 0
+            proposer = (
+                speculation.SampledDraft(draft, sampling, **limits)
+                if is_sampled
+                else speculation.DraftModel(draft, **limits)
+            )
         return speculation.speculate(self.contexts["target"], proposer, prompt, wanted.k, sampling, max_tokens)
 
     def _ngram_that_has_not_seen(self, prompt: list[int], config: Config) -> NgramProposer:
@@ -87,10 +94,15 @@ class Session:
             self._ngram = NgramProposer(config)
         return self._ngram
 
-    def score(self, role: str, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
+    def score(self, role: str, **arguments: Any) -> dict[str, Any]:
         from advisor.engines import llama_session
 
-        return llama_session.score(self.contexts[role], prompt, answer_tokens, rollout)
+        return llama_session.score(self.contexts[role], **arguments)
+
+    def weigh(self, **arguments: Any) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        return {"chosen": llama_session.weigh(self.contexts["target"], **arguments)}
 
     def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
         from advisor.engines import llama_session
@@ -105,7 +117,7 @@ def serve(session: Session) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     handlers: dict[str, Handler] = {
         name: getattr(session, name)
-        for name in ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "time_decodes")
+        for name in ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "weigh", "time_decodes")
     }
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests,), daemon=True).start()

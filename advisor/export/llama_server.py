@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from advisor.dialect import OLDER_SERVER, Dialect, dialect_of
+from advisor.dialect import DRAFT_SAMPLING, OLDER_SERVER, Dialect, dialect_of
 from advisor.errors import EngineRefusal, OptionError
 from advisor.export.deployment import Deployment, chosen, placement_of, remarks
 from advisor.ngram import METHODS
@@ -51,6 +51,7 @@ REASONS = {
             ("min-hits", "matches before the first draft"),
         )
     },
+    DRAFT_SAMPLING: "the draft is sampled and verified by rejection",
     "-c": "the context that was asked for",
     "-np": "one slot, as it was measured: the automatic choice is four",
     "--metrics": "counters for advisor watch",

@@ -20,6 +20,8 @@ def text(deployment: Deployment) -> str:
         raise cannot(CONSUMER, "--no-repack", why="llama.cpp crashes on this machine with repacked weights.")
     if config is not None and config.method != "draft-simple":
         raise cannot(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
+    if config is not None and config.draft_sampling == "probabilistic":
+        raise cannot(CONSUMER, "rejection sampling", why="Its settings do not name it.")
     steps = [
         *(_get(model, windows=deployment.windows) for model in deployment.models),
         f"Load {harmless(rec.target.label)} with these settings: {'; '.join(_loading(deployment))}.",

@@ -94,6 +94,7 @@ def _candidate(row: Row) -> dict[str, Any]:
         "p_min": estimate.config.p_min,
         "n_min": estimate.config.n_min,
         **({"ngram_size": estimate.config.ngram_size} if estimate.config.ngram_size else {}),
+        **({"draft_sampling": "probabilistic"} if estimate.config.draft_sampling == "probabilistic" else {}),
         "fits": row.fits,
         "memory_bytes": row.memory_bytes,
         "acceptance_rate": estimate.acceptance_rate,
