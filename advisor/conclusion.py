@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from advisor.cost.calibration import token_s
-from advisor.types import Baseline, Build, CostCurve, Estimate, Trial
+from advisor.types import PLAIN_CACHE, Baseline, Build, CostCurve, Estimate, Placement, Trial
 
 
 def baseline(trials: Sequence[Trial], target_curve: CostCurve) -> Baseline:
@@ -46,6 +46,16 @@ def notes(
             f"{_named(served_by)}. What a step costs there was fitted to its runs at two draft lengths."
         )
     return tuple(said)
+
+
+def cache_note(place: Placement) -> tuple[str, ...]:
+    """Where the cache had to be quantized: what that is, and what it was not compared with."""
+    if place.cache_type == PLAIN_CACHE:
+        return ()
+    return (
+        f"Keys and values are kept as {place.cache_type}, target and draft: as {PLAIN_CACHE} no pair fits in memory at "
+        "this context. All was measured so; the text can differ a little from that of a plain cache.",
+    )
 
 
 def rules(ranked: Sequence[Estimate]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from advisor.predict.analytic import Analytic, AnalyticModel
 from advisor.predict.predictor import Z_80
 from advisor.progress import Progress
 from advisor.store import Store
-from advisor.types import AtDepth, Candidate, CostCurve, Estimate, Model, Settings, Trace, Transcript, Trial
+from advisor.types import AtDepth, Candidate, CostCurve, Estimate, Model, Placement, Settings, Trace, Transcript, Trial
 
 DEPTH_SHARE = 0.12  # of the budget, kept from the search
 FILL_SHARE, ROUNDS_SHARE = 0.5, 0.25  # of what this look may take; the rest is for reading answers
@@ -60,12 +60,12 @@ class Pick:
 
 @dataclass(frozen=True)
 class Ground:
-    """Where it is looked at: the machine, the target and its answers to short prompts. ``loading``: how the models are
-    loaded, as ``measure_curve`` keeps it; ``settings`` name the threads that were chosen."""
+    """Where it is looked at: the machine, the target in its place, its answers to short prompts. ``loading``: how
+    models are loaded, as ``measure_curve`` keeps it; ``settings`` name the threads that were chosen."""
 
     host: str
     target: Model
-    target_layers: int
+    place: Placement
     transcripts: tuple[Transcript, ...]
     settings: Settings
     max_tokens: int
@@ -229,14 +229,19 @@ class _Look:
     def _open(self) -> None:
         settings = self._ground.settings
         outputs = max(ROWS_AT_ONCE, self._length)
-        options = LoadOptions(settings.context, settings.threads, self._ground.target_layers, outputs=outputs)
+        place = self._ground.place
+        options = LoadOptions(
+            settings.context, settings.threads, place.target_gpu_layers, outputs=outputs, cache_type=place.cache_type
+        )
         self._engine.open("target", self._ground.target, options)
         if self._pick.candidate is None:
             self._engine.close("draft")
             return
         cells = settings.context + CHAINS * self._config.k  # one context serves timing and replay: it is filled once
         layers = self._pick.candidate.placement.draft_gpu_layers
-        options = LoadOptions(cells, settings.threads, layers, sequences=CHAINS + 1, outputs=ROWS_AT_ONCE)
+        options = LoadOptions(
+            cells, settings.threads, layers, CHAINS + 1, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
+        )
         self._engine.open("draft", self._pick.candidate.draft, options)
 
     def _curves(self, depth: int) -> dict[Role, CostCurve]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from advisor.errors import EngineRefusal, OptionError
 from advisor.ngram import METHODS
-from advisor.types import Config
+from advisor.types import PLAIN_CACHE, Config
 
 FIRST_WITH_SPEC_FLAGS = 8981
 FIRST_REEVALUATING = 9222  # the draft decodes the verified tokens again; see cost/step_law.py
@@ -129,6 +129,12 @@ class Dialect:
             names = (f"{prefix}-size-n", f"{prefix}-size-m", f"{prefix}-min-hits")
             values = (config.ngram_size, config.k, config.ngram_min_hits)
         return [part for name, value in zip(names, values, strict=True) for part in (name, str(value))]
+
+
+def cache_flags(cache_type: str, *, of_draft: bool = False) -> list[str]:
+    """How keys and values are kept; nothing where it is what every build does by itself."""
+    of = "d" if of_draft else ""
+    return [] if cache_type == PLAIN_CACHE else [f"-ctk{of}", cache_type, f"-ctv{of}", cache_type]
 
 
 def dialect_of(build: int) -> Dialect:

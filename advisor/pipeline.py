@@ -27,7 +27,7 @@ from advisor.predict.evidence import PairRow
 from advisor.predict.imported import read_kept
 from advisor.predict.prior import current
 from advisor.progress import Progress
-from advisor.prune import fits_alone, prune
+from advisor.prune import CACHE_TYPES, fits_alone, prune
 from advisor.remedies import Remedies
 from advisor.store import Store, data_dir, measurements_path, save_last, timing_lock
 from advisor.study import INTERRUPTED, Study
@@ -259,7 +259,7 @@ def check_target(target: Model, host: Host, context: int) -> None:
             "which this version does not measure.",
             fix="Measure llama-server with and without the draft, or choose a target with attention only.",
         )
-    fits_alone(target, host, context)
+    fits_alone(target, host, context, cache_types=CACHE_TYPES)
 
 
 def read_drafts(paths: Sequence[Path]) -> tuple[list[Model], list[Rejected]]:

@@ -81,7 +81,7 @@ class Study:
         self._started = time.monotonic()
         self._thread_counts = thread_counts(self._host, self._settings)
         self._threads = self._thread_counts[0]
-        self._target_layers = self._candidates[0].placement.target_gpu_layers
+        self._place = self._candidates[0].placement  # of the target: the same for all
         self._has_room = room_for_two(self._candidates)
         self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
         self._engine = self._remedies.first(start_engine)
@@ -185,8 +185,9 @@ class Study:
             failures: dict[str, AdvisorError] = {}
             for candidate in self._contenders() if visit else self._candidates:
                 draft = candidate.draft
-                layers = candidate.placement.draft_gpu_layers
-                self._engine.open("draft", draft, LoadOptions(self._settings.context, self._threads, layers))
+                place, context = candidate.placement, self._settings.context
+                options = LoadOptions(context, self._threads, place.draft_gpu_layers, cache_type=place.cache_type)
+                self._engine.open("draft", draft, options)
                 try:
                     curve = self._curve("draft", {"target": self._target, "draft": draft}, visit)
                     self._draft_visits.setdefault(draft.content_hash, []).append(curve)
@@ -315,6 +316,7 @@ class Study:
                         found.best, trials, self._engine.build, self._runner.build if self._calibration else None
                     ),
                     *conclusion.rules(found.ranked),
+                    *conclusion.cache_note(self._place),
                     *self._at_depth.notes,
                 ),
             ),
@@ -352,7 +354,7 @@ class Study:
         return depth.Ground(
             self._host.fingerprint,
             self._target,
-            self._target_layers,
+            self._place,
             self._transcripts,
             replace(self._settings, threads=self._threads),
             self._plan.max_tokens,
@@ -451,13 +453,20 @@ class Study:
         draft = models.get("draft")
         return {
             "threads": self._threads,
-            "target_gpu_layers": self._target_layers,
+            "target_gpu_layers": self._place.target_gpu_layers,
+            "cache_type": self._place.cache_type,
             "draft_gpu_layers": placements[draft.content_hash].draft_gpu_layers if draft else 0,
         }
 
     def _open_target(self, threads: int, engine: Runner | None = None) -> None:
-        context, outputs = self._settings.context, self._settings.k_max + 1
-        options = LoadOptions(context, threads, self._target_layers, outputs=outputs, room_for_two=self._has_room)
+        options = LoadOptions(
+            self._settings.context,
+            threads,
+            self._place.target_gpu_layers,
+            outputs=self._settings.k_max + 1,
+            room_for_two=self._has_room,
+            cache_type=self._place.cache_type,
+        )
         (engine or self._runner).open("target", self._target, options)
 
     def _new_engine(self) -> Engine:

@@ -42,6 +42,7 @@ DraftSampling = Literal["greedy", "probabilistic"]
 DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
 
 USUAL_TEMPERATURE = 0.8
+PLAIN_CACHE = "f16"
 RECOMMENDATION_SCHEMA = "draft-advisor/recommendation/1"
 
 
@@ -182,11 +183,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the two models live. ``gpu_layers`` counts offloaded layers, -1 = all; 0 = CPU."""
+    """Where the two models live. ``gpu_layers`` counts offloaded layers, -1 = all; 0 = CPU. ``cache_type``: how keys
+    and values of both are kept, in llama.cpp's words."""
 
     target_gpu_layers: int = 0
     draft_gpu_layers: int = 0
     device: str = "CPU"
+    cache_type: str = PLAIN_CACHE
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,10 @@ def _replay_one(
     engine = start_engine()
     try:
         cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
-        layers = candidate.placement.draft_gpu_layers
-        options = LoadOptions(cells, threads, layers, sequences=rollout.chains + 1, outputs=ROWS_AT_ONCE)
+        place, sequences = candidate.placement, rollout.chains + 1
+        options = LoadOptions(
+            cells, threads, place.draft_gpu_layers, sequences, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
+        )
         engine.open("draft", candidate.draft, options)
         scored = []
         for transcript in transcripts:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
+from advisor.types import PLAIN_CACHE, Build, Config, Message, Model, Run, Sampling, Trace, Transcript
 
 Role = Literal["target", "draft"]
 Operation = tuple[Role, int]
@@ -23,7 +23,8 @@ LONGEST_CHAIN = 4  # timing an operation of one token decodes up to this many in
 class LoadOptions:
     """How a model is opened. ``gpu_layers`` -1 means all. ``sequences`` > 1 allows rollouts. ``outputs``: of how many
     tokens of one batch logits are wanted at once; memory is reserved for them. ``room_for_two``: a server may hold the
-    target a second time, so that one that speculates and one that does not take turns without loading."""
+    target a second time, so that one that speculates and one that does not take turns without loading. ``cache_type``:
+    of keys and values, as in Placement."""
 
     context: int
     threads: int
@@ -31,6 +32,7 @@ class LoadOptions:
     sequences: int = 1
     outputs: int = 1
     room_for_two: bool = True
+    cache_type: str = PLAIN_CACHE
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from advisor.dialect import Dialect
+from advisor.dialect import Dialect, cache_flags
 from advisor.engines.base import LoadOptions, Role
 from advisor.engines.find_server import Program, speech
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S
@@ -222,7 +222,7 @@ class LlamaServer:
         model, options = self._model("target")
         dialect = self.dialect
         argv = ["-m", model.path, "-c", str(options.context), "-np", "1", "-t", str(options.threads)]
-        argv += ["-ngl", dialect.layers(options.gpu_layers)]
+        argv += ["-ngl", dialect.layers(options.gpu_layers), *cache_flags(options.cache_type)]
         if dialect.metrics:
             argv += ["--metrics"]
         if dialect.cache_ram:
@@ -236,6 +236,7 @@ class LlamaServer:
         if config.method not in METHODS and (config.draft or config.method != "draft-mtp"):
             model, options = self._model("draft")
             draft = ["-md", model.path, "-ngld", self.dialect.layers(options.gpu_layers), "-td", str(options.threads)]
+            draft += cache_flags(options.cache_type, of_draft=True)
         return [*self._target_flags(), *self.dialect.speculation(config, draft)]
 
     def _model(self, role: Role) -> tuple[Model, LoadOptions]:

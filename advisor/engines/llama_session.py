@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.engines.sampling import draft_distribution, target_distribution
+from advisor.types import PLAIN_CACHE
 
 Rows = npt.NDArray[np.float32]
 
@@ -40,6 +41,7 @@ class ContextOptions:
     sequences: int = 1
     outputs: int = 1
     batch: int = 512
+    cache_type: str = PLAIN_CACHE
 
 
 class Batch:
@@ -85,6 +87,9 @@ class Context:
         params.n_seq_max = options.sequences
         params.kv_unified = options.sequences > 1
         params.n_outputs_max = params.n_outputs_max_per_seq = max(options.outputs, options.sequences)
+        if options.cache_type != PLAIN_CACHE:
+            params.type_k = params.type_v = getattr(llama_cpp, f"GGML_TYPE_{options.cache_type.upper()}")
+            params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED  # quantized values need it
         params.n_threads = params.n_threads_batch = options.threads
         params.swa_full = False  # as llama-server runs
         self.handle = llama_cpp.llama_init_from_model(self.model, params)

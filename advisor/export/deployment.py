@@ -14,7 +14,7 @@ from advisor.dialect import Dialect
 from advisor.engines.base import Role
 from advisor.engines.process import LOAD_BYTES_PER_S
 from advisor.errors import OptionError
-from advisor.prune import best_option
+from advisor.prune import CACHE_TYPES, best_option
 from advisor.recommend import setting_of
 from advisor.types import Config, Estimate, Model, Placement, Recommendation
 
@@ -141,7 +141,11 @@ def check_known(deployment: Deployment, consumer: str) -> None:
 def placement_of(rec: Recommendation, config: Config | None) -> Placement:
     """The target alone gets the room that a draft would have taken."""
     if config is None or not config.draft:
-        return best_option(rec.target, None, rec.host, rec.settings.context, k_max=0).placement
+        options = [
+            best_option(rec.target, None, rec.host, rec.settings.context, k_max=0, cache_type=one)
+            for one in CACHE_TYPES
+        ]
+        return next((one for one in options if one.fits), options[0]).placement
     return next(one.placement for one in rec.candidates if one.draft.content_hash == config.draft)
 
 

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from advisor.dialect import DRAFT_SAMPLING, OLDER_SERVER, Dialect, dialect_of
+from advisor.dialect import DRAFT_SAMPLING, OLDER_SERVER, Dialect, cache_flags, dialect_of
 from advisor.errors import EngineRefusal, OptionError
 from advisor.export.deployment import Deployment, chosen, placement_of, remarks
 from advisor.ngram import METHODS
@@ -53,6 +53,7 @@ REASONS = {
     },
     DRAFT_SAMPLING: "the draft is sampled and verified by rejection",
     "-c": "the context that was asked for",
+    **dict.fromkeys(("-ctk", "-ctv", "-ctkd", "-ctvd"), "the cache is quantized: else it would not fit"),
     "-np": "one slot, as it was measured: the automatic choice is four",
     "--metrics": "counters for advisor watch",
     "-ngl": "layers of the target on the GPU",
@@ -95,7 +96,11 @@ def flags(rec: Recommendation, config: Config | None, dialect: Dialect, *, serve
     if serves:
         argv += ["-np", "1"]  # the automatic choice is 4 slots, which is not what was measured
         argv += ["--metrics"] if dialect.metrics else []
-    argv += _offload(rec, placement_of(rec, config), dialect, with_draft=config is not None and config.draft != "")
+    place = placement_of(rec, config)
+    argv += cache_flags(place.cache_type)
+    if config is not None and config.draft:
+        argv += cache_flags(place.cache_type, of_draft=True)
+    argv += _offload(rec, place, dialect, with_draft=config is not None and config.draft != "")
     if rec.settings.threads:
         argv += ["-t", str(rec.settings.threads)]
     if rec.measurement.repack_off:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from advisor.export.deployment import Deployment, cannot, check_known, harmless, remarks
 from advisor.export.llama_server import shell
-from advisor.types import Config, Model
+from advisor.types import PLAIN_CACHE, Config, Model
 
 CONSUMER = "lm-studio"
 
@@ -45,8 +45,10 @@ def _get(model: Model, *, windows: bool) -> str:
 def _loading(deployment: Deployment) -> list[str]:
     rec, layers = deployment.rec, deployment.placement.target_gpu_layers
     offload = "all layers" if layers < 0 else f"{layers} layers" if layers else "off"
+    cache = deployment.placement.cache_type
+    quantized = [f"K and V cache quantization {cache}, flash attention on"] if cache != PLAIN_CACHE else []
     threads = [f"CPU threads {rec.settings.threads}"] if rec.settings.threads else []
-    return [f"context length {rec.settings.context}", f"GPU offload {offload}", *threads]
+    return [f"context length {rec.settings.context}", f"GPU offload {offload}", *quantized, *threads]
 
 
 def _drafting(deployment: Deployment, config: Config) -> list[str]:
