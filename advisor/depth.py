@@ -238,9 +238,10 @@ class _Look:
             self._engine.close("draft")
             return
         cells = settings.context + CHAINS * self._config.k  # one context serves timing and replay: it is filled once
-        layers = self._pick.candidate.placement.draft_gpu_layers
+        place = self._pick.candidate.placement
+        threads = place.draft_threads or settings.threads
         options = LoadOptions(
-            cells, settings.threads, layers, CHAINS + 1, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
+            cells, threads, place.draft_gpu_layers, CHAINS + 1, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
         )
         self._engine.open("draft", self._pick.candidate.draft, options)
 

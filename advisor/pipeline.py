@@ -1,6 +1,7 @@
 """The one page that knows the order of the stages.
 
-measured:   probe -> prune -> transcripts -> replay -> curves (-> calibrate) -> predict -> search -> depth -> recommend
+measured:   probe -> prune -> transcripts -> replay -> curves (-> calibrate) -> predict -> search -> places -> depth
+            -> recommend
 swept:      probe -> prune -> every cell of the grid -> recommend
 predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
 """
@@ -90,6 +91,7 @@ def recommend(
             study.calibrate_costs()
             study.predict()
             study.run_the_best()
+            study.try_other_places()
             study.look_at_depth()
         except KeyboardInterrupt:
             raise Interrupted(study.conclude(INTERRUPTED) if study.can_conclude else None) from None

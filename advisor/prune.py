@@ -8,7 +8,7 @@ target's layers as fit; both in RAM. A model spread over several GPUs is not con
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from advisor.errors import FileProblem, NothingFits
 from advisor.memory import ALL_LAYERS, NOTHING, Role, SplitUse, offloadable_layers, split_use
@@ -153,6 +153,17 @@ def _options(
         yield pricing.in_ram()
 
 
+def draft_in_ram(target: Model, candidate: Candidate, host: Host, context: int, *, k_max: int) -> Candidate | None:
+    """The pair with its draft in RAM and the target as it is. None where the draft is there, or does not fit."""
+    place = candidate.placement
+    gpu = next((one for one in graphics_devices(host) if one.name == place.device), None)
+    if gpu is None or gpu.unified or place.draft_gpu_layers == 0:
+        return None
+    pricing = _Pricing(target, candidate.draft, host, context, k_max + 1, place.cache_type)
+    option = pricing.offloaded(gpu, place.target_gpu_layers, draft_layers=0)
+    return replace(candidate, placement=option.placement, memory=option.memory) if option.fits else None
+
+
 def graphics_devices(host: Host) -> tuple[Device, ...]:
     """GPUs by free memory, most first. Integrated ones count only where there is no other, as in llama.cpp."""
     usable = [device for device in host.devices if device.memory_total_bytes > 0]
@@ -173,10 +184,10 @@ class _Pricing:
     def in_ram(self) -> Option:
         return Option(Placement(0, 0, CPU, self.cache_type), (self._ram(self._target(0).host, self._draft(0).host),))
 
-    def offloaded(self, gpu: Device, target_layers: int) -> Option:
-        """The draft wholly on the GPU, the target with this many layers."""
-        target, draft = self._target(target_layers), self._draft(ALL_LAYERS)
-        placement = Placement(target_layers, ALL_LAYERS if self.draft else 0, gpu.name, self.cache_type)
+    def offloaded(self, gpu: Device, target_layers: int, draft_layers: int = ALL_LAYERS) -> Option:
+        """The target with this many layers on the GPU, the draft wholly there unless said."""
+        target, draft = self._target(target_layers), self._draft(draft_layers)
+        placement = Placement(target_layers, draft_layers if self.draft else 0, gpu.name, self.cache_type)
         if gpu.unified:
             free = min(gpu.memory_free_bytes, self.host.ram_available_bytes)
             return Option(placement, (_priced(gpu.name, target.together, draft.together, free),))

@@ -89,7 +89,8 @@ class RunMeasurer:
             return
         candidate = self._candidates[config.draft]
         place = candidate.placement
-        options = LoadOptions(self._context, self._threads, place.draft_gpu_layers, cache_type=place.cache_type)
+        threads = place.draft_threads or self._threads
+        options = LoadOptions(self._context, threads, place.draft_gpu_layers, cache_type=place.cache_type)
         self._engine.open("draft", candidate.draft, options)
 
     def _answer(self, prompt: int) -> Run:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from advisor import conclusion, depth
+from advisor import conclusion, depth, places
 from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.rejection import weighed
@@ -253,6 +253,28 @@ class Study:
         self._stop_reason = result.stop_reason
         self._reject(result.failed)
 
+    def try_other_places(self) -> None:
+        """The pick's draft where else it could be, in the time that the search left."""
+        _, found = self._answered()
+        there = next((one for one in self._trials if found.best is not None and one.config == found.best.config), None)
+        candidate = next(
+            (one for one in self._candidates if there and one.draft.content_hash == there.config.draft), None
+        )
+        if there is None or candidate is None or there.pruned:
+            return
+        self._progress.stage("try other places for the draft", 0)
+        context, k_max = self._settings.context, self._settings.k_max
+        moved = places.better_place(
+            there,
+            places.alternatives(self._target, candidate, self._host, context, k_max=k_max, threads=self._threads),
+            lambda one: self._measurer([one]),
+            trial_s=self._trial_s(len(there.prompts)),
+            time_left_s=lambda: self._time_left_s() - self._kept_for_depth_s(),
+        )
+        if moved is not None:
+            self._candidates = [moved.candidate if one is candidate else one for one in self._candidates]
+            self._trials = [moved.trial if one is there else one for one in self._trials]
+
     def look_at_depth(self) -> None:
         """What becomes of the pick in a context as long as was asked for."""
         _, found = self._answered()
@@ -386,12 +408,12 @@ class Study:
         starts = 0 if not self._is_served else 1 if self._has_room else 2 * prompts
         return 2 * prompts * self._plan.max_tokens * self._plan.token_s + starts * self._plan.load_s
 
-    def _measurer(self) -> RunMeasurer:
+    def _measurer(self, candidates: list[Candidate] | None = None) -> RunMeasurer:
         return RunMeasurer(
             self._runner,
             self._store,
             self._target,
-            self._candidates,
+            candidates or self._candidates,
             self._transcripts,
             self._settings.sampling,
             host=self._host.fingerprint,
@@ -456,6 +478,7 @@ class Study:
             "target_gpu_layers": self._place.target_gpu_layers,
             "cache_type": self._place.cache_type,
             "draft_gpu_layers": placements[draft.content_hash].draft_gpu_layers if draft else 0,
+            "draft_threads": placements[draft.content_hash].draft_threads if draft else 0,
         }
 
     def _open_target(self, threads: int, engine: Runner | None = None) -> None:

@@ -184,12 +184,13 @@ class Model:
 @dataclass(frozen=True)
 class Placement:
     """Where the two models live. ``gpu_layers`` counts offloaded layers, -1 = all; 0 = CPU. ``cache_type``: how keys
-    and values of both are kept, in llama.cpp's words."""
+    and values of both are kept, in llama.cpp's words. ``draft_threads``: 0 = as many as the target."""
 
     target_gpu_layers: int = 0
     draft_gpu_layers: int = 0
     device: str = "CPU"
     cache_type: str = PLAIN_CACHE
+    draft_threads: int = 0
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ WRONG_TOKEN = 3
 class SimulatedDraft:
     """``match``: probability that the draft agrees, by category ("" = any other). ``token_s``: seconds of d(1);
     ``depth_s``: what each token in the context adds to a decode; ``fade``: of the match it takes away;
-    ``chance``: that a token is accepted under rejection sampling."""
+    ``chance``: that a token is accepted under rejection sampling; ``beside_s``: what a decode takes longer on a GPU,
+    and ``per_thread_s`` for each thread."""
 
     token_s: float
     match: dict[str, float]
@@ -36,6 +37,8 @@ class SimulatedDraft:
     depth_s: float = 0.0
     fade: float = 0.0
     chance: float = 0.5
+    beside_s: float = 0.0
+    per_thread_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class SimulatedEngine:
         self.used = False
         self._timed_calls = 0
         self._loaded: dict[Role, Model] = {}
+        self._options: dict[Role, LoadOptions] = {}
         self._ngram: NgramProposer | None = None
 
     @property
@@ -117,6 +121,7 @@ class SimulatedEngine:
 
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
         self._loaded[role] = model
+        self._options[role] = options
 
     def close(self, role: Role) -> None:
         self._loaded.pop(role, None)
@@ -237,7 +242,11 @@ class SimulatedEngine:
         if role == "target":
             return self.world.verify_s(b) + self.world.depth_s * depth
         truth = self._truth()
-        return truth.token_s + truth.row_s * (b - 1) + truth.depth_s * depth
+        options = self._options.get("draft")
+        placed_s = 0.0
+        if options is not None:
+            placed_s = truth.beside_s * (options.gpu_layers != 0) + truth.per_thread_s * options.threads
+        return truth.token_s + truth.row_s * (b - 1) + truth.depth_s * depth + placed_s
 
     def _truth(self) -> SimulatedDraft:
         truth = self.world.drafts[self._loaded["draft"].content_hash]

@@ -60,6 +60,7 @@ REASONS = {
     "-ngld": "layers of the draft on the GPU",
     "-dev": "the GPU whose memory was counted: by itself it would take all of them",
     "-devd": "the same GPU for the draft",
+    "-td": "threads of the draft: it was faster so",
     "-t": "threads that it was measured with",
     "--no-repack": "llama.cpp crashes on this machine with repacked weights",
     "--temp": "the temperature that was asked for",
@@ -103,6 +104,8 @@ def flags(rec: Recommendation, config: Config | None, dialect: Dialect, *, serve
     argv += _offload(rec, place, dialect, with_draft=config is not None and config.draft != "")
     if rec.settings.threads:
         argv += ["-t", str(rec.settings.threads)]
+    if config is not None and config.draft and place.draft_threads:
+        argv += ["-td", str(place.draft_threads)]
     if rec.measurement.repack_off:
         argv += _no_repack(dialect)
     return argv
