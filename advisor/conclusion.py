@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from advisor.types import Baseline, Build, Candidate, CostCurve, Estimate, Trial
+from advisor.types import PLAIN_CACHE, Baseline, Build, Candidate, CostCurve, Estimate, Placement, Trial
 
 GIB = 1 << 30
 
@@ -72,6 +72,33 @@ def notes(
             f"{_named(served_by)}."
         )
     return tuple(said)
+
+
+def cache_note(place: Placement) -> tuple[str, ...]:
+    """Where the cache had to be quantized: what that is, and what it was not compared with."""
+    if place.cache_type == PLAIN_CACHE:
+        return ()
+    return (
+        f"Keys and values are kept as {place.cache_type}, target and draft: as {PLAIN_CACHE} no pair fits in memory at "
+        "this context. All was measured so; the text can differ a little from that of a plain cache.",
+    )
+
+
+def rules(ranked: Sequence[Estimate]) -> tuple[str, ...]:
+    """What the two ways to verify a draft promise, where both were predicted. ``ranked``: best first."""
+    drafting = sorted((one for one in ranked if one.config.draft), key=lambda one: -one.speedup_low)
+    matched, rejected = (
+        next((one for one in drafting if one.config.draft_sampling == rule), None)
+        for rule in ("greedy", "probabilistic")
+    )
+    if matched is None or rejected is None:
+        return ()
+    accepted = [f"{100 * one.acceptance_rate:.0f} % accepted" for one in (matched, rejected)]
+    return (
+        f"Two ways to verify a draft at this temperature: at best {matched.speedup:.2f}x where the likeliest token is "
+        f"drafted and the target must sample the same ({accepted[0]}), {rejected.speedup:.2f}x where the draft is "
+        f"sampled and verified by rejection sampling ({accepted[1]}).",
+    )
 
 
 def _named(build: Build) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from advisor.errors import EngineRefusal, OptionError
 from advisor.ngram import METHODS
-from advisor.types import Config
+from advisor.types import PLAIN_CACHE, Config
 
 FIRST_WITH_SPEC_FLAGS = 8981
 FIRST_REEVALUATING = 9222  # the draft decodes the verified tokens again; see cost/step_law.py
@@ -30,6 +30,7 @@ FIRST_WITH_FORCED_ACCEPTANCE = 11434  # read there; builds between b11312 and it
 
 SPEC_FLAGS = ("--spec-draft-n-max", "--spec-draft-n-min", "--spec-draft-p-min")
 OLD_FLAGS = ("--draft-max", "--draft-min", "--draft-p-min")
+DRAFT_SAMPLING = "--spec-draft-sampling"
 DRAFT_METHODS = ("draft-simple", "draft-eagle3", "draft-mtp")
 OLDER_SERVER = "Update llama.cpp, or name a newer binary with --llama-server."
 
@@ -62,12 +63,18 @@ class Dialect:
     def speculation(self, config: Config, draft: Sequence[str] = ()) -> list[str]:
         """The flags of a config. ``draft`` names the draft model where the method has one: ["-md", path].
 
-        Raises EngineRefusal when this build has no such method.
+        Raises EngineRefusal when this build has no such method, or not its way to sample.
         """
         if config.method not in self.methods:
             raise EngineRefusal(
                 f"This llama-server cannot speculate with {config.method}.",
                 why=f"Its methods are: {', '.join(sorted(self.methods)) or 'none'}.",
+                fix=OLDER_SERVER,
+            )
+        if config.draft_sampling == "probabilistic" and not self.rejection_sampling:
+            raise EngineRefusal(
+                "This llama-server cannot verify by rejection sampling.",
+                why=f"It has no {DRAFT_SAMPLING}.",
                 fix=OLDER_SERVER,
             )
         if config.method in METHODS:
@@ -107,6 +114,8 @@ class Dialect:
             argv += [n_min, str(config.n_min)]
         if config.p_min > 0 or self.default_p_min > 0:
             argv += [p_min, f"{config.p_min:g}"]
+        if config.draft_sampling == "probabilistic":
+            argv += [DRAFT_SAMPLING, config.draft_sampling]
         return argv
 
     def _ngram(self, config: Config) -> list[str]:
@@ -122,6 +131,12 @@ class Dialect:
             names = (f"{prefix}-size-n", f"{prefix}-size-m", f"{prefix}-min-hits")
             values = (config.ngram_size, config.k, config.ngram_min_hits)
         return [part for name, value in zip(names, values, strict=True) for part in (name, str(value))]
+
+
+def cache_flags(cache_type: str, *, of_draft: bool = False) -> list[str]:
+    """How keys and values are kept; nothing where it is what every build does by itself."""
+    of = "d" if of_draft else ""
+    return [] if cache_type == PLAIN_CACHE else [f"-ctk{of}", cache_type, f"-ctv{of}", cache_type]
 
 
 def dialect_of(build: int) -> Dialect:
@@ -170,7 +185,7 @@ def read_dialect(version_text: str, help_text: str) -> Dialect:
         default_p_min=_default(options, p_min, said.default_p_min),
         reevaluates=said.reevaluates,
         forced_acceptance="--spec-synth-rates" in options,
-        rejection_sampling="--spec-draft-sampling" in options,
+        rejection_sampling=DRAFT_SAMPLING in options,
         metrics="--metrics" in options,
         no_repack="--no-repack" in options,
         cache_ram="--cache-ram" in options,

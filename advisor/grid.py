@@ -156,13 +156,14 @@ class Sweep:
 
     def _open_target(self) -> None:
         self._progress.stage("load the target", 0)
-        layers = self._candidates[0].placement.target_gpu_layers
+        place = self._candidates[0].placement
         outputs = max(self._grid.ks) + 1
         options = LoadOptions(
             self._settings.context,
             self._threads,
-            layers,
+            place.target_gpu_layers,
             outputs=outputs,
+            cache_type=place.cache_type,
             room_for_two=room_for_two(self._candidates),
         )
         self._runner.open("target", self._question.target, options)

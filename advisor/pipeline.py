@@ -1,6 +1,6 @@
 """The one page that knows the order of the stages.
 
-measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> search -> recommend
+measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> search -> places -> depth -> recommend
 swept:      probe -> prune -> every cell of the grid -> recommend
 predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
 """
@@ -28,7 +28,7 @@ from advisor.predict.evidence import PairRow
 from advisor.predict.imported import read_kept
 from advisor.predict.prior import current
 from advisor.progress import Progress
-from advisor.prune import fits_alone, prune
+from advisor.prune import CACHE_TYPES, fits_alone, prune
 from advisor.remedies import Remedies
 from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
@@ -84,10 +84,13 @@ def recommend(
         try:
             study.plan_measurements()
             study.write_transcripts()
+            study.weigh_answers()
             study.replay_drafts()
             study.measure_curves()
             study.predict()
             study.run_the_best()
+            study.try_other_places()
+            study.look_at_depth()
         except KeyboardInterrupt:
             raise Interrupted(study.conclude(INTERRUPTED) if study.can_conclude else None) from None
         recommendation = study.conclude()
@@ -256,7 +259,7 @@ def check_target(target: Model, host: Host, context: int) -> None:
             "which this version does not measure.",
             fix="Measure llama-server with and without the draft, or choose a target with attention only.",
         )
-    fits_alone(target, host, context)
+    fits_alone(target, host, context, cache_types=CACHE_TYPES)
 
 
 def read_drafts(paths: Sequence[Path]) -> tuple[list[Model], list[Rejected]]:

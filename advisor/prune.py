@@ -8,15 +8,17 @@ target's layers as fit; both in RAM. A model spread over several GPUs is not con
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from advisor.errors import FileProblem, NothingFits
-from advisor.memory import ALL_LAYERS, NOTHING, SplitUse, offloadable_layers, split_use
+from advisor.memory import ALL_LAYERS, NOTHING, Role, SplitUse, offloadable_layers, split_use
 from advisor.tokenizer import incompatibility
-from advisor.types import Candidate, Device, DeviceMemory, Host, MemoryUse, Model, Placement, Rejected
+from advisor.types import PLAIN_CACHE, Candidate, Device, DeviceMemory, Host, MemoryUse, Model, Placement, Rejected
 
 GIB = 1 << 30
 CPU = "CPU"
+CACHE_BLOCKS = {PLAIN_CACHE: 1, "q8_0": 32}
+CACHE_TYPES = tuple(CACHE_BLOCKS)  # the next is taken only where nothing fits with the one before it
 
 # Left free on every device: for what the estimate misses (the driver, the server's prompt cache, the compute buffer's
 # error of a few per cent) and for the rest of the machine.
@@ -39,15 +41,16 @@ class Option:
 def prune(
     target: Model, drafts: Sequence[Model], host: Host, context: int, *, k_max: int
 ) -> tuple[list[Candidate], list[Rejected]]:
-    """Sort drafts, in their order, into those that can run beside the target and those that cannot, with the reason."""
-    candidates: list[Candidate] = []
-    rejected: list[Rejected] = []
-    for draft in drafts:
-        verdict = judge(target, draft, host, context, k_max=k_max)
-        if isinstance(verdict, Candidate):
-            candidates.append(verdict)
-        else:
-            rejected.append(verdict)
+    """Sort drafts, in their order, into those that can run beside the target and those that cannot, with the reason.
+
+    Where none fits in memory, all are asked again with keys and values quantized.
+    """
+    for cache_type in CACHE_TYPES:
+        judged = [judge(target, draft, host, context, k_max=k_max, cache_type=cache_type) for draft in drafts]
+        candidates = [one for one in judged if isinstance(one, Candidate)]
+        rejected = [one for one in judged if isinstance(one, Rejected)]
+        if candidates or not any(one.reason == "memory" for one in rejected):
+            break
     return candidates, rejected
 
 
@@ -59,13 +62,14 @@ def judge(
     *,
     k_max: int,
     difference_of: Callable[[Model, Model], str | None] | None = None,
+    cache_type: str = PLAIN_CACHE,
 ) -> Candidate | Rejected:
     """One draft. ``difference_of`` says why the vocabularies do not go together; by default it reads the token texts,
     and is asked only when everything else is in order."""
     unsuitable = _unsuitable(target, draft)
     if unsuitable:
         return unsuitable
-    option = best_option(target, draft, host, context, k_max=k_max)
+    option = best_option(target, draft, host, context, k_max=k_max, cache_type=cache_type)
     if not option.fits:
         return Rejected(draft.name, draft.quant, "memory", shortage(option))
     try:
@@ -93,11 +97,13 @@ def _unsuitable(target: Model, draft: Model) -> Rejected | None:
     return None
 
 
-def fits_alone(target: Model, host: Host, context: int) -> Placement:
-    """Where the target runs without a draft. NothingFits, with the numbers, when nowhere."""
-    option = best_option(target, None, host, context, k_max=0)
-    if option.fits:
-        return option.placement
+def fits_alone(target: Model, host: Host, context: int, *, cache_types: Sequence[str] = (PLAIN_CACHE,)) -> Placement:
+    """Where the target runs without a draft, with the first of these caches that fits. NothingFits, with the numbers of
+    the last, when nowhere."""
+    for cache_type in cache_types:
+        option = best_option(target, None, host, context, k_max=0, cache_type=cache_type)
+        if option.fits:
+            return option.placement
     raise NothingFits(
         f"The target {target.label} does not fit into this machine at a context of {context}.",
         why=f"It {shortage(option)}.",
@@ -105,18 +111,38 @@ def fits_alone(target: Model, host: Host, context: int) -> Placement:
     )
 
 
-def best_option(target: Model, draft: Model | None, host: Host, context: int, *, k_max: int) -> Option:
-    """The first placement that fits; when none does, the one that lacks least. ``draft`` None: the target alone."""
+def best_option(
+    target: Model, draft: Model | None, host: Host, context: int, *, k_max: int, cache_type: str = PLAIN_CACHE
+) -> Option:
+    """The first placement that fits; when none does, the one that lacks least. ``draft`` None: the target alone.
+
+    A model whose heads do not divide into the blocks of ``cache_type`` is placed with the plain cache.
+    """
+    if not all(_divides(model, cache_type) for model in (target, draft) if model is not None):
+        cache_type = PLAIN_CACHE
     tried: list[Option] = []
-    for option in _options(target, draft, host, context, k_max):
+    for option in _options(target, draft, host, context, k_max, cache_type):
         if option.fits:
             return option
         tried.append(option)
     return min(tried, key=_lack_bytes)
 
 
-def _options(target: Model, draft: Model | None, host: Host, context: int, k_max: int) -> Iterator[Option]:
-    pricing = _Pricing(target, draft, host, context, k_max + 1)
+def _divides(model: Model, cache_type: str) -> bool:
+    attention, block = model.attention, CACHE_BLOCKS[cache_type]
+    lengths = (
+        attention.key_length,
+        attention.value_length,
+        attention.sliding_key_length,
+        attention.sliding_value_length,
+    )
+    return all(length % block == 0 for length in lengths)
+
+
+def _options(
+    target: Model, draft: Model | None, host: Host, context: int, k_max: int, cache_type: str
+) -> Iterator[Option]:
+    pricing = _Pricing(target, draft, host, context, k_max + 1, cache_type)
     gpus = graphics_devices(host)
     for gpu in gpus:
         yield pricing.offloaded(gpu, ALL_LAYERS)
@@ -125,6 +151,17 @@ def _options(target: Model, draft: Model | None, host: Host, context: int, k_max
             yield from pricing.partly_offloaded(gpu)
     if not any(gpu.unified and gpu.memory_free_bytes >= host.ram_available_bytes for gpu in gpus):
         yield pricing.in_ram()
+
+
+def draft_in_ram(target: Model, candidate: Candidate, host: Host, context: int, *, k_max: int) -> Candidate | None:
+    """The pair with its draft in RAM and the target as it is. None where the draft is there, or does not fit."""
+    place = candidate.placement
+    gpu = next((one for one in graphics_devices(host) if one.name == place.device), None)
+    if gpu is None or gpu.unified or place.draft_gpu_layers == 0:
+        return None
+    pricing = _Pricing(target, candidate.draft, host, context, k_max + 1, place.cache_type)
+    option = pricing.offloaded(gpu, place.target_gpu_layers, draft_layers=0)
+    return replace(candidate, placement=option.placement, memory=option.memory) if option.fits else None
 
 
 def graphics_devices(host: Host) -> tuple[Device, ...]:
@@ -142,14 +179,15 @@ class _Pricing:
     host: Host
     context: int
     outputs: int
+    cache_type: str
 
     def in_ram(self) -> Option:
-        return Option(Placement(0, 0, CPU), (self._ram(self._target(0).host, self._draft(0).host),))
+        return Option(Placement(0, 0, CPU, self.cache_type), (self._ram(self._target(0).host, self._draft(0).host),))
 
-    def offloaded(self, gpu: Device, target_layers: int) -> Option:
-        """The draft wholly on the GPU, the target with this many layers."""
-        target, draft = self._target(target_layers), self._draft(ALL_LAYERS)
-        placement = Placement(target_layers, ALL_LAYERS if self.draft else 0, gpu.name)
+    def offloaded(self, gpu: Device, target_layers: int, draft_layers: int = ALL_LAYERS) -> Option:
+        """The target with this many layers on the GPU, the draft wholly there unless said."""
+        target, draft = self._target(target_layers), self._draft(draft_layers)
+        placement = Placement(target_layers, draft_layers if self.draft else 0, gpu.name, self.cache_type)
         if gpu.unified:
             free = min(gpu.memory_free_bytes, self.host.ram_available_bytes)
             return Option(placement, (_priced(gpu.name, target.together, draft.together, free),))
@@ -169,12 +207,16 @@ class _Pricing:
             yield self.offloaded(gpu, fewest)
 
     def _target(self, layers: int) -> SplitUse:
-        return split_use(self.target, self.context, gpu_layers=layers, outputs=self.outputs, role="target")
+        return self._use(self.target, layers, "target", self.outputs)
 
     def _draft(self, layers: int) -> SplitUse:
         if self.draft is None:
             return SplitUse(NOTHING, NOTHING)
-        return split_use(self.draft, self.context, gpu_layers=layers, outputs=1, role="draft")
+        return self._use(self.draft, layers, "draft", 1)
+
+    def _use(self, model: Model, layers: int, role: Role, outputs: int) -> SplitUse:
+        cache = self.cache_type
+        return split_use(model, self.context, gpu_layers=layers, type_k=cache, type_v=cache, outputs=outputs, role=role)
 
     def _ram(self, target: MemoryUse, draft: MemoryUse) -> DeviceMemory:
         return _priced(CPU, target, draft, self.host.ram_available_bytes)

@@ -57,6 +57,7 @@ def setting_of(config: Config) -> str:
     parts.append(f"k = {config.k}")
     parts += [f"n_min = {config.n_min}"] if config.n_min and not config.ngram_size else []
     parts += [f"p_min = {config.p_min:g}"] if config.p_min else []
+    parts += ["rejection sampling"] if config.draft_sampling == "probabilistic" else []
     return ", ".join(parts)
 
 

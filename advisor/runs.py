@@ -88,7 +88,9 @@ class RunMeasurer:
             self._engine.close("draft")
             return
         candidate = self._candidates[config.draft]
-        options = LoadOptions(self._context, self._threads, candidate.placement.draft_gpu_layers)
+        place = candidate.placement
+        threads = place.draft_threads or self._threads
+        options = LoadOptions(self._context, threads, place.draft_gpu_layers, cache_type=place.cache_type)
         self._engine.open("draft", candidate.draft, options)
 
     def _answer(self, prompt: int) -> Run:
@@ -125,8 +127,8 @@ class RunMeasurer:
     def _placement(self, config: Config) -> dict[str, object]:
         if config.draft:
             return vars(self._candidates[config.draft].placement)
-        target_layers = {candidate.placement.target_gpu_layers for candidate in self._candidates.values()}
-        return {"target_gpu_layers": sorted(target_layers)}  # one number: the target is loaded once for all
+        places = [candidate.placement for candidate in self._candidates.values()]  # the target is loaded once for all
+        return {name: sorted({vars(place)[name] for place in places}) for name in ("target_gpu_layers", "cache_type")}
 
     def _key(self, config: Config, prompt: int) -> dict[str, object]:
         earlier = [list(one.prompt_tokens) for one in self._transcripts[:prompt]] if config.method in METHODS else []

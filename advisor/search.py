@@ -280,12 +280,13 @@ def _space(proposers: Sequence[str], k_max: int) -> dict[str, Any]:
         "p_min": CategoricalDistribution(P_MIN_GRID),
         "n_min": IntDistribution(0, k_max),
         "ngram_size": IntDistribution(0, NGRAM_SIZE_MAX),
+        "draft_sampling": CategoricalDistribution(("greedy", "probabilistic")),
     }
 
 
 def _parameters(config: Config) -> dict[str, Any]:
     """A config as a point of the space; ``_config`` is the inverse."""
-    fields = ("k", "p_min", "n_min", "ngram_size")
+    fields = ("k", "p_min", "n_min", "ngram_size", "draft_sampling")
     return {"proposer": config.proposer, **{field: getattr(config, field) for field in fields}}
 
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from advisor import conclusion
+from advisor import conclusion, depth, places
 from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
+from advisor.acceptance.rejection import weighed
 from advisor.acceptance.replay import at_once, replay_all
 from advisor.acceptance.transcripts import spread, write_transcripts
 from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
@@ -28,12 +29,13 @@ from advisor.ngram import METHODS
 from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, room_for_two, thread_counts, with_one_target_placement
 from advisor.predict.predictor import Predictor
 from advisor.progress import Progress
-from advisor.ranking import answer
+from advisor.ranking import Answer, answer
 from advisor.remedies import Remedies
 from advisor.runs import RunMeasurer
 from advisor.search import search
 from advisor.store import Store, data_dir
 from advisor.types import (
+    Baseline,
     Candidate,
     CostCurve,
     MeasurementNotes,
@@ -76,6 +78,7 @@ class Study:
         self._started = time.monotonic()
         self._thread_counts = thread_counts(self._host, self._settings)
         self._threads = self._thread_counts[0]
+        self._place = self._candidates[0].placement  # of the target: the same for all
         self._has_room = room_for_two(self._candidates)
         self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
         self._engine = self._remedies.first(start_engine)
@@ -89,6 +92,7 @@ class Study:
         self._predictor: Predictor | None = None
         self._trials: list[Trial] = []
         self._stop_reason = ""
+        self._at_depth = depth.NOTHING
 
     @property
     def can_conclude(self) -> bool:
@@ -121,6 +125,18 @@ class Study:
             progress=self._progress,
         )
 
+    def weigh_answers(self) -> None:
+        """How likely the target was to write what it wrote: what rejection sampling weighs a draft against."""
+        sampled = self._settings.sampling.temperature > 0 and self._runner.rejection_sampling
+        if not sampled or (self._is_served and not self._on_this_cpu):
+            return
+        if self._is_served:
+            self._runner.shutdown()  # its memory is needed
+            self._open_target(self._threads, self._engine)
+        self._progress.stage("weigh the answers", 0)
+        asked = (self._target, self._transcripts, self._settings.sampling)
+        self._transcripts = weighed(self._engine, self._store, *asked)
+
     def replay_drafts(self) -> None:
         """Acceptance of every draft for every k, n_min and p_min."""
         self._traces, failures = replay_all(
@@ -136,6 +152,7 @@ class Study:
             at_once=at_once(self._candidates, self._threads),
             time_left_s=lambda: self._time_left_s() - self._settings.budget_s * (1 - REPLAYS_END),
             progress=self._progress,
+            temperature=self._settings.sampling.temperature,
         )
         self._reject(failures)
         if self._remedies.needed(self._engine) and not self._engine.repack_off:  # found by a replay
@@ -163,8 +180,9 @@ class Study:
             failures: dict[str, AdvisorError] = {}
             for candidate in self._contenders() if visit else self._candidates:
                 draft = candidate.draft
-                layers = candidate.placement.draft_gpu_layers
-                self._runner.open("draft", draft, LoadOptions(self._settings.context, self._threads, layers))
+                place, context = candidate.placement, self._settings.context
+                options = LoadOptions(context, self._threads, place.draft_gpu_layers, cache_type=place.cache_type)
+                self._runner.open("draft", draft, options)
                 try:
                     curve = self._curve("draft", {"target": self._target, "draft": draft}, visit)
                     self._draft_visits.setdefault(draft.content_hash, []).append(curve)
@@ -191,13 +209,56 @@ class Study:
             k_max=self._settings.k_max,
             prompts=prompts,
             trial_s=self._trial_s(prompts),
-            time_left_s=self._time_left_s,
+            time_left_s=lambda: self._time_left_s() - self._kept_for_depth_s(),
             progress=self._progress,
             on_trial=self._trials.append,
             is_stored=measurer.is_stored,
         )
         self._stop_reason = result.stop_reason
         self._reject(result.failed)
+
+    def try_other_places(self) -> None:
+        """The pick's draft where else it could be, in the time that the search left."""
+        _, found = self._answered()
+        there = next((one for one in self._trials if found.best is not None and one.config == found.best.config), None)
+        candidate = next(
+            (one for one in self._candidates if there and one.draft.content_hash == there.config.draft), None
+        )
+        if there is None or candidate is None or there.pruned:
+            return
+        self._progress.stage("try other places for the draft", 0)
+        context, k_max = self._settings.context, self._settings.k_max
+        moved = places.better_place(
+            there,
+            places.alternatives(self._target, candidate, self._host, context, k_max=k_max, threads=self._threads),
+            lambda one: self._measurer([one]),
+            trial_s=self._trial_s(len(there.prompts)),
+            time_left_s=lambda: self._time_left_s() - self._kept_for_depth_s(),
+        )
+        if moved is not None:
+            self._candidates = [moved.candidate if one is candidate else one for one in self._candidates]
+            self._trials = [moved.trial if one is there else one for one in self._trials]
+
+    def look_at_depth(self) -> None:
+        """What becomes of the pick in a context as long as was asked for."""
+        _, found = self._answered()
+        if found.best is None or found.verdict != "speculate":
+            return
+        draft = found.best.config.draft
+        candidate = next((one for one in self._candidates if one.draft.content_hash == draft), None)
+        pick = depth.Pick(found.best, candidate, self._traces.get(draft, ()), step_law(self._runner.build))
+        self._at_depth = depth.look(
+            pick,
+            self._ground_at_depth(),
+            self._engine,
+            self._runner,
+            self._store,
+            reads=not self._is_served or self._on_this_cpu,
+            trials=self._trials,
+            allowance_s=max(self._kept_for_depth_s(), self._time_left_s() / 2),
+            name=f"{self._name}-{self._settings.budget_s:g}",
+            progress=self._progress,
+        )
 
     def conclude(self, stop_reason: str = "") -> Recommendation:
         """The recommendation from whatever has been measured."""
@@ -206,9 +267,7 @@ class Study:
         measured_now = any(engine.used for engine in self._remedies.started)
         if measured_now:
             self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
-        target_curve = merged(self._target_visits)
-        baseline = conclusion.baseline(self._trials, target_curve)
-        found = answer(self._predictor.estimates(self._trials, baseline.tokens_per_second), self._candidates)
+        baseline, found = self._answered()
         return Recommendation(
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
             build=self._runner.build,
@@ -221,11 +280,11 @@ class Study:
             estimates=found.ranked,
             rejected=tuple(self._rejected),
             verdict=found.verdict,
-            sentence=found.sentence,
+            sentence=" ".join((found.sentence, *self._at_depth.sentences)),
             best=found.best,
             runner_up=found.runner_up,
             traces=self._traces,
-            target_curve=target_curve,
+            target_curve=merged(self._target_visits),
             draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
             trials=tuple(self._trials),
             measurement=MeasurementNotes(
@@ -237,13 +296,19 @@ class Study:
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,
                 repack_off=self._runner.repack_off,
-                notes=conclusion.notes(
-                    found.best, self._trials, self._engine.build, self._runner.build if self._is_served else None
-                )
-                + conclusion.memory_notes(self._trials, self._candidates),
+                notes=(
+                    *conclusion.notes(
+                        found.best, self._trials, self._engine.build, self._runner.build if self._is_served else None
+                    ),
+                    *conclusion.memory_notes(self._trials, self._candidates),
+                    *conclusion.rules(found.ranked),
+                    *conclusion.cache_note(self._place),
+                    *self._at_depth.notes,
+                ),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             answers=answer_texts(self._target, self._transcripts),
+            at_depth=self._at_depth.found,
         )
 
     def shutdown(self) -> None:
@@ -254,17 +319,45 @@ class Study:
     def _is_served(self) -> bool:
         return self._runner is not self._engine
 
+    @property
+    def _on_this_cpu(self) -> bool:
+        """Whether the server computes where this process does."""
+        places = [candidate.placement for candidate in self._candidates]
+        return all(place.target_gpu_layers == place.draft_gpu_layers == 0 for place in places)
+
+    def _answered(self) -> tuple[Baseline, Answer]:
+        """The answer from whatever has been measured."""
+        assert self._predictor is not None
+        baseline = conclusion.baseline(self._trials, merged(self._target_visits))
+        estimates = self._predictor.estimates(self._trials, baseline.tokens_per_second)
+        return baseline, answer(estimates, self._candidates)
+
+    def _ground_at_depth(self) -> depth.Ground:
+        return depth.Ground(
+            self._host.fingerprint,
+            self._target,
+            self._place,
+            self._transcripts,
+            replace(self._settings, threads=self._threads),
+            self._plan.max_tokens,
+            self._loading({}),
+            self._has_room,
+        )
+
+    def _kept_for_depth_s(self) -> float:
+        return self._settings.budget_s * depth.DEPTH_SHARE if self._ground_at_depth().wanted else 0.0
+
     def _trial_s(self, prompts: int) -> float:
         """What a trial is expected to take. A server starts for it; twice a prompt where there is no room for two."""
         starts = 0 if not self._is_served else 1 if self._has_room else 2 * prompts
         return 2 * prompts * self._plan.max_tokens * self._plan.token_s + starts * self._plan.load_s
 
-    def _measurer(self) -> RunMeasurer:
+    def _measurer(self, candidates: list[Candidate] | None = None) -> RunMeasurer:
         return RunMeasurer(
             self._runner,
             self._store,
             self._target,
-            self._candidates,
+            candidates or self._candidates,
             self._transcripts,
             self._settings.sampling,
             host=self._host.fingerprint,
@@ -326,15 +419,22 @@ class Study:
         draft = models.get("draft")
         return {
             "threads": self._threads,
-            "target_gpu_layers": self._candidates[0].placement.target_gpu_layers,
+            "target_gpu_layers": self._place.target_gpu_layers,
+            "cache_type": self._place.cache_type,
             "draft_gpu_layers": placements[draft.content_hash].draft_gpu_layers if draft else 0,
+            "draft_threads": placements[draft.content_hash].draft_threads if draft else 0,
         }
 
-    def _open_target(self, threads: int) -> None:
-        layers = self._candidates[0].placement.target_gpu_layers
-        outputs = self._settings.k_max + 1
-        options = LoadOptions(self._settings.context, threads, layers, outputs=outputs, room_for_two=self._has_room)
-        self._runner.open("target", self._target, options)
+    def _open_target(self, threads: int, engine: Runner | None = None) -> None:
+        options = LoadOptions(
+            self._settings.context,
+            threads,
+            self._place.target_gpu_layers,
+            outputs=self._settings.k_max + 1,
+            room_for_two=self._has_room,
+            cache_type=self._place.cache_type,
+        )
+        (engine or self._runner).open("target", self._target, options)
 
     def _new_engine(self) -> Engine:
         return self._remedies.new(self._start_engine)

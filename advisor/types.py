@@ -38,9 +38,11 @@ Reason = Literal[
     "engine",
     "slower-than-target",
 ]
+DraftSampling = Literal["greedy", "probabilistic"]
 DeviceKind = Literal["cpu", "gpu", "igpu", "accelerator"]
 
 USUAL_TEMPERATURE = 0.8
+PLAIN_CACHE = "f16"
 RECOMMENDATION_SCHEMA = "draft-advisor/recommendation/1"
 
 
@@ -181,11 +183,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the two models live. ``gpu_layers`` counts offloaded layers, -1 = all; 0 = CPU."""
+    """Where the two models live. ``gpu_layers`` counts offloaded layers, -1 = all; 0 = CPU. ``cache_type``: how keys
+    and values of both are kept, in llama.cpp's words. ``draft_threads``: 0 = as many as the target."""
 
     target_gpu_layers: int = 0
     draft_gpu_layers: int = 0
     device: str = "CPU"
+    cache_type: str = PLAIN_CACHE
+    draft_threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -293,13 +298,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One prompt and the target's own answer, as tokens. ``ended``: the answer's last token is an end token."""
+    """One prompt and the target's own answer, as tokens. ``ended``: the answer's last token is an end token.
+    ``probability[i]``: with which the target's sampling chose token i; () where nobody asked."""
 
     category: str
     prompt_tokens: tuple[int, ...]
     answer_tokens: tuple[int, ...]
     ended: bool
     text: str = ""
+    probability: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -309,6 +316,8 @@ class Trace:
     ``proposal[i]``: the draft's arg-max after prompt + answer[:i]. ``probability[i]``: its probability, softmax
     over its top 10 at T = 1, as llama.cpp compares with p_min. ``rollout[i]``: for a confident mismatch at i, the
     probabilities of the tokens the draft would go on to propose after its own wrong token; empty elsewhere.
+    ``chance[i]``: that token i is drafted and accepted under rejection sampling (see acceptance/rejection.py); () where
+    that rule was not asked about.
     """
 
     category: str
@@ -316,6 +325,7 @@ class Trace:
     proposal: tuple[int, ...]
     probability: tuple[float, ...]
     rollout: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    chance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -336,6 +346,8 @@ class Config:
     """One deployable thing. ``draft`` is the draft's content hash, "" for the baseline and for n-gram methods.
 
     ``ngram_size`` (tokens looked up) and ``ngram_min_hits`` (matches before the first draft) belong to n-gram methods.
+    ``draft_sampling`` in llama-server's words: a "greedy" draft is accepted where the target samples the same token, a
+    "probabilistic" one by rejection sampling. At temperature 0 they are the same.
     """
 
     draft: str
@@ -345,6 +357,7 @@ class Config:
     method: str = "draft-simple"
     ngram_size: int = 0
     ngram_min_hits: int = 1
+    draft_sampling: DraftSampling = "greedy"
 
     @property
     def proposer(self) -> str:
@@ -446,6 +459,24 @@ class AnswerText:
 
 
 @dataclass(frozen=True)
+class AtDepth:
+    """What the pick gives with ``depth`` tokens in the context. ``speedup_low`` .. ``speedup_high``: as in Estimate.
+
+    Decodes were timed at ``timed_depth``; from there to ``depth`` their times go on in a straight line. ``answers``:
+    how many answers of the target at ``timed_depth`` acceptance rests on, 0: it is taken to be that of short contexts.
+    """
+
+    depth: int
+    timed_depth: int
+    answers: int
+    acceptance_rate: float
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
 class WhatIf:
     """What a prediction says when it is asked again: its best draft under other settings, or its best drafts at other
     draft lengths under the same settings."""
@@ -458,7 +489,8 @@ class WhatIf:
 class Recommendation:
     """The answer. ``estimates`` are ranked best first. ``best`` is None when the verdict is no; ``runner_up`` is the
     best estimate of another draft. Traces and curves are keyed by the draft's content hash. ``answers`` are in the
-    order of the traces of every draft; ``what_if`` answers beside the ranking, where it was as cheap to ask."""
+    order of the traces of every draft; ``what_if`` answers beside the ranking, where it was as cheap to ask;
+    ``at_depth`` is what becomes of ``best`` in a long context, where one was asked for and could be measured."""
 
     host: Host
     build: Build
@@ -483,6 +515,7 @@ class Recommendation:
     schema: str = RECOMMENDATION_SCHEMA
     answers: tuple[AnswerText, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
+    at_depth: AtDepth | None = None
 
     def draft_of(self, config: Config) -> Model:
         """The draft model of a config. KeyError when the config belongs to another recommendation."""

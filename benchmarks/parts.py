@@ -9,16 +9,18 @@ from pathlib import Path
 
 from advisor import pipeline
 from advisor.acceptance.replay import P_MIN_GRID
+from advisor.engines.find_server import PACKAGED, Program
 from advisor.engines.llama_cpp_python import LlamaCppPython
+from advisor.engines.llama_server import LlamaServer
 from advisor.exporters import llama_server
 from advisor.gguf import read_model
 from advisor.predict.evidence import probed_cpu
 from advisor.predict.prior import shipped
 from advisor.progress import Silent
-from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, base_model, build
+from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, Recipe, base_model, build
 from advisor.types import Config, Host, Model, Sampling, Settings
 from advisor.workload import builtin
-from benchmarks import acceptance, answer, grid, ngram, report, rungs, scaling, served, server_loop, sweep
+from benchmarks import acceptance, answer, grid, ngram, report, rules, rungs, scaling, served, server_loop, sweep
 from benchmarks.measure import Bench
 from benchmarks.served import ServedEngine
 
@@ -29,6 +31,7 @@ LONG_BUDGET, DEMO_BUDGET_S = "4m", 210.0
 ERROR_PASSES, ERROR_TOKENS = 3, 64
 BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS = 2, 4, 32
 TEMPERATURES = (0.0, 0.8)
+RULE_TEMPERATURES = (0.6, 1.0)
 LOOP_K, LOOP_PROMPTS, LOOP_TOKENS = (2, 4, 8), 4, 48
 SERVED_BUDGET_S = 420.0
 BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
@@ -158,6 +161,21 @@ def replay(host: Host, _seed: int) -> Iterator[str]:
         yield from report.compared(rows)
 
 
+def rules_of_verification(host: Host, _seed: int) -> Iterator[str]:
+    """Sample-and-match and rejection sampling, replayed and real."""
+    target, rows = read_model(build(Recipe(30, "Q8_0"))), []
+    drafts = [read_model(build(Recipe(layers, "Q8_0"))) for layers in (27, 24)]
+    server = LlamaServer(Program(PACKAGED, "packaged"), extra_buffers=False)
+    for temperature in RULE_TEMPERATURES:
+        bench = Bench(LlamaCppPython(), target, threads=host.cores_usable, sampling=Sampling(temperature=temperature))
+        for row in rules.judge(bench, server, drafts, builtin()):
+            rows.append(row)
+            _tell(f"T = {row.temperature:g}, {row.draft}, {row.rule}: {row.replayed:.3f} / {row.served:.3f} accepted")
+        bench.engine.shutdown()
+    server.shutdown()
+    yield from report.judged(rows)
+
+
 def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
     """The demo's pick against every draft of the demo at every length, with p_min and without."""
     target_path, draft_paths = grid.swept_models()
@@ -225,6 +243,7 @@ CHECKS: dict[str, tuple[str, Part]] = {
     "served-acceptance": ("Replayed acceptance against the real server", served_acceptance),
     "served": ("A recommendation through the real server", served_recommendation),
     "ngram": ("Replayed n-gram methods against the real server", ngram_methods),
+    "rules": ("Both ways to verify a draft against real runs", rules_of_verification),
     "demo": ("The demo's pick against an exhaustive sweep", demo_sweep),
     "baseline": ("The target beside an idle draft", baseline),
 }

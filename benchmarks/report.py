@@ -11,6 +11,7 @@ from advisor.types import Build, Host, Recommendation
 from benchmarks import ngram as ngrams
 from benchmarks.acceptance import Compared, off
 from benchmarks.answer import Answered
+from benchmarks.rules import Judged
 from benchmarks.rungs import Cell, Rung
 from benchmarks.scaling import Growth
 from benchmarks.served import Checked
@@ -104,6 +105,18 @@ def compared(rows: Sequence[Compared]) -> Iterator[str]:
     accepted, steps = off([row.alike for row in rows])
     yield f"- answers with the same text alone: accepted {accepted:+.2%}, steps {steps:+.2%}"
     yield ""
+
+
+def judged(rows: Sequence[Judged]) -> Iterator[str]:
+    yield from _headings("T", "draft", "rule", "replayed", "in this process", "real server", "off", "drafted")
+    for row in rows:
+        yield (
+            f"| {row.temperature:g} | {row.draft} | {row.rule} | {row.replayed:.3f} | {row.in_process:.3f} "
+            f"| {row.served:.3f} | {row.replayed - row.served:+.3f} | {row.drafted} |"
+        )
+    yield ""
+    off = [row.replayed - row.served for row in rows]
+    yield f"- replayed - served: mean {sum(off) / len(off):+.3f}, largest {max(map(abs, off)):.3f}"
 
 
 def ngram(rows: Iterable[ngrams.Compared]) -> Iterator[str]:

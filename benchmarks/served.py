@@ -68,8 +68,17 @@ class ServedEngine:
     def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         return self.server.speculate(prompt, config, sampling, max_tokens)
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
-        return self.replayer.score(transcript, rollout)
+    @property
+    def rejection_sampling(self) -> bool:
+        return self.server.rejection_sampling
+
+    def score(
+        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+    ) -> Trace:
+        return self.replayer.score(transcript, rollout, role, temperature)
+
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
+        raise NotImplementedError("a server does not say how likely its tokens were")
 
     def time_decodes(
         self,

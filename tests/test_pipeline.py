@@ -31,6 +31,7 @@ from advisor.ngram import METHODS
 from advisor.options import PriorQuestion
 from advisor.pipeline import Interrupted, Request, recommend
 from advisor.progress import Silent
+from advisor.reasons import explain
 from advisor.report import json_document
 from advisor.runs import RunMeasurer
 from advisor.store import Store
@@ -40,6 +41,7 @@ from advisor.types import (
     Model,
     Prompt,
     Recommendation,
+    Sampling,
     Settings,
     Transcript,
     Workload,
@@ -85,6 +87,7 @@ def ask(
     fresh: bool = False,
     workload: Workload = WORKLOAD,
     start_runner: StartRunner | None = None,
+    temperature: float = 0.0,
     **settings,
 ) -> Recommendation:
     def start(extra_buffers, on_remedy):
@@ -97,7 +100,7 @@ def ask(
         Path(TARGET.path),
         tuple(Path(draft.path) for draft in drafts),
         workload,
-        Settings(**{"budget_s": 3600, "max_tokens": 100, **settings}),
+        Settings(sampling=Sampling(temperature), **{"budget_s": 3600, "max_tokens": 100, **settings}),
         fresh,
     )
     return recommend(request, Silent(), start, start_runner)
@@ -669,7 +672,7 @@ def test_answers_that_differ_from_the_targets_own_are_counted(models):
     found = ask(make=Tipped)
     runs = sum(len(trial.runs) for trial in found.trials)
     assert any(note.startswith(f"1 of {runs} speculative answers") for note in found.measurement.notes)
-    assert ask(fresh=True).measurement.notes == ()
+    assert not any("word for word" in note for note in ask(fresh=True).measurement.notes)
 
 
 # -- named targets that are on disk ----------------------------------------------------------------------------------
@@ -707,3 +710,42 @@ def test_a_target_that_is_here_but_does_not_fit_is_not_measured(monkeypatch):
     found, said = on_disk(monkeypatch, ram_bytes=GIB)
     assert found is None
     assert "does not fit" in said
+
+
+SAMPLED_WELL = dataclasses.replace(
+    WORLD, drafts={name: dataclasses.replace(one, chance=0.95) for name, one in WORLD.drafts.items()}
+)
+
+
+def test_rejection_sampling_is_recommended_where_it_accepts_more(models):
+    found = ask(SAMPLED_WELL, temperature=0.8)
+    assert found.best.config.draft_sampling == "probabilistic"
+    assert found.best.evidence == "measured"
+    command = llama_server.command(found)
+    assert command[command.index("--spec-draft-sampling") + 1] == "probabilistic"
+    assert any(note.startswith("Two ways to verify") for note in found.measurement.notes)
+    document = json_document.document(found, command=command)
+    jsonschema.validate(document, SCHEMA)
+    assert document["recommendation"]["draft_sampling"] == "probabilistic"
+    assert "rejection sampling" in found.sentence
+    reasons = explain(found)
+    assert reasons.subject.best.config == found.best.config
+    assert 0 < reasons.subject.break_even.measured < 1
+
+
+def test_rejection_sampling_that_accepts_less_is_not(models):
+    found = ask(temperature=0.8)  # a chance of one half a token, below every draft's agreement
+    assert found.best.config.draft_sampling == "greedy"
+    assert {one.config.draft_sampling for one in found.estimates} == {"greedy", "probabilistic"}
+
+
+def test_at_temperature_0_there_is_one_rule(models):
+    assert {one.config.draft_sampling for one in ask().estimates} == {"greedy"}
+
+
+def test_a_server_that_has_only_one_rule_is_asked_for_that_alone(models):
+    class Older(SimulatedEngine):
+        rejection_sampling = False
+
+    found = ask(SAMPLED_WELL, temperature=0.8, start_runner=lambda extra_buffers, on_remedy: Older(SAMPLED_WELL))
+    assert {one.config.draft_sampling for one in found.estimates} == {"greedy"}

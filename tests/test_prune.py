@@ -12,7 +12,7 @@ import pytest
 from advisor.errors import NothingFits
 from advisor.gguf import read_model
 from advisor.memory import memory_use, split_use
-from advisor.prune import MARGIN_MINIMUM_BYTES, fits_alone, margin_bytes, prune
+from advisor.prune import CACHE_TYPES, MARGIN_MINIMUM_BYTES, fits_alone, margin_bytes, prune
 from advisor.testing.gguf_files import llama_tensors, llama_values, tokens, write
 from advisor.types import AttentionLayers, Candidate, Device, Host, Model, Placement, Rejected
 
@@ -164,8 +164,8 @@ def test_devices_that_are_no_gpus_do_not_count(target: Model, draft: Model) -> N
 
 def test_the_margin_decides_at_the_edge(target: Model, draft: Model) -> None:
     edge = free_for(pair_bytes(target, draft, on_gpu=False))
-    assert only_candidate(target, draft, host(edge))
-    assert only_rejected(target, draft, host(edge - (1 << 20))).reason == "memory"
+    assert only_candidate(target, draft, host(edge)).placement.cache_type == "f16"
+    assert only_candidate(target, draft, host(edge - (1 << 20))).placement.cache_type == "q8_0"
 
 
 def test_at_least_a_twentieth_and_half_a_gibibyte_stay_free() -> None:
@@ -193,6 +193,36 @@ def test_a_longer_context_can_be_too_long(target: Model, draft: Model) -> None:
     machine = host(free_for(pair_bytes(target, draft, on_gpu=False)) + GIB // 4)
     assert prune(target, [draft], machine, CONTEXT, k_max=K_MAX)[0]
     assert prune(target, [draft], machine, 32 * CONTEXT, k_max=K_MAX)[1][0].reason == "memory"
+
+
+def test_a_quantized_cache_is_the_last_resort(target: Model, draft: Model) -> None:
+    """Where no pair fits with a plain cache, all are priced with a quantized one; never where one fits."""
+    long = 16 * CONTEXT
+    plain, quantized = (
+        memory_use(target, long, outputs=K_MAX + 1, role="target", on_gpu=False, type_k=kind, type_v=kind).total_bytes
+        + memory_use(draft, long, outputs=1, role="draft", on_gpu=False, type_k=kind, type_v=kind).total_bytes
+        for kind in ("f16", "q8_0")
+    )
+    candidates, _ = prune(target, [draft], host(free_for(plain)), long, k_max=K_MAX)
+    assert candidates[0].placement.cache_type == "f16"
+    candidates, rejected = prune(target, [draft], host(free_for(quantized)), long, k_max=K_MAX)
+    assert not rejected
+    assert candidates[0].placement == Placement(0, 0, "CPU", "q8_0")
+    assert candidates[0].memory_bytes == quantized < plain
+    candidates, rejected = prune(target, [draft], host(quantized), long, k_max=K_MAX)
+    assert [one.reason for one in rejected] == ["memory"]
+    odd = dataclasses.replace(target, attention=dataclasses.replace(target.attention, value_length=112))
+    candidates, rejected = prune(odd, [draft], host(free_for(quantized)), long, k_max=K_MAX)
+    assert [one.reason for one in rejected] == ["memory"], "heads of 112 do not divide into blocks of 32"
+
+
+def test_a_target_that_fits_alone_only_with_a_quantized_cache(target: Model) -> None:
+    long = 16 * CONTEXT
+    use = memory_use(target, long, outputs=1, role="target", on_gpu=False, type_k="q8_0", type_v="q8_0")
+    machine = host(free_for(use.total_bytes))
+    assert fits_alone(target, machine, long, cache_types=CACHE_TYPES).cache_type == "q8_0"
+    with pytest.raises(NothingFits):
+        fits_alone(target, machine, long)
 
 
 def test_a_target_alone(target: Model) -> None:

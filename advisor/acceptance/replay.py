@@ -32,10 +32,12 @@ def replay_all(
     at_once: int,
     time_left_s: Callable[[], float],
     progress: Progress,
+    temperature: float = 0.0,
 ) -> tuple[dict[str, tuple[Trace, ...]], dict[str, AdvisorError]]:
     """Traces by draft content hash, and the error of each draft that has none: its engine failed, or its turn came
     after ``time_left_s()`` was spent (the first always has its turn).
 
+    ``temperature``: of the answers, for the chances under rejection sampling where they know their probabilities.
     ``start_engine()`` gives an engine of its own to each replay; ``at_once`` of them share ``threads``.
     Traces found in the store need no engine. Nothing may be timed while this runs.
     """
@@ -45,7 +47,8 @@ def replay_all(
     rollout = RolloutOptions(p_min=min(p for p in P_MIN_GRID if p > 0), length=k_max, chains=ROLLOUT_CHAINS)
     keys = {
         candidate.draft.content_hash: [
-            trace_key(target, candidate.draft, transcript, rollout, build_key) for transcript in transcripts
+            trace_key(target, candidate.draft, transcript, rollout, build_key, temperature)
+            for transcript in transcripts
         ]
         for candidate in candidates
     }
@@ -61,7 +64,9 @@ def replay_all(
             missing.append(candidate)
     jobs = max(1, min(len(missing), at_once))
     outcomes = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
-        delayed(_replay_one)(start_engine, candidate, transcripts, rollout, context, max(1, threads // jobs), left_s)
+        delayed(_replay_one)(
+            start_engine, candidate, transcripts, rollout, temperature, context, max(1, threads // jobs), left_s
+        )
         for candidate, left_s in zip(missing, [lambda: 1.0, *[time_left_s] * len(missing)], strict=False)
     )
     failures: dict[str, AdvisorError] = {}
@@ -92,10 +97,17 @@ def at_once(candidates: Sequence[Candidate], threads: int) -> int:
 
 
 def trace_key(
-    target: Model, draft: Model, transcript: Transcript, rollout: RolloutOptions, build_key: str
+    target: Model,
+    draft: Model,
+    transcript: Transcript,
+    rollout: RolloutOptions,
+    build_key: str,
+    temperature: float = 0.0,
 ) -> dict[str, object]:
     text = repr((transcript.prompt_tokens, transcript.answer_tokens)).encode()
+    weights = repr((temperature, transcript.probability)).encode()
     return {
+        **({"weights": hashlib.sha256(weights).hexdigest()[:24]} if transcript.probability else {}),
         "target": target.content_hash,
         "draft": draft.content_hash,
         "transcript": hashlib.sha256(text).hexdigest()[:24],
@@ -110,6 +122,7 @@ def _replay_one(
     candidate: Candidate,
     transcripts: Sequence[Transcript],
     rollout: RolloutOptions,
+    temperature: float,
     context: int,
     threads: int,
     time_left_s: Callable[[], float],
@@ -119,13 +132,15 @@ def _replay_one(
     engine = start_engine()
     try:
         cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
-        layers = candidate.placement.draft_gpu_layers
-        options = LoadOptions(cells, threads, layers, sequences=rollout.chains + 1, outputs=ROWS_AT_ONCE)
+        place, sequences = candidate.placement, rollout.chains + 1
+        options = LoadOptions(
+            cells, threads, place.draft_gpu_layers, sequences, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
+        )
         engine.open("draft", candidate.draft, options)
         scored = []
         for transcript in transcripts:
             started = time.perf_counter()
-            trace = engine.score(transcript, rollout)
+            trace = engine.score(transcript, rollout, "draft", temperature)
             scored.append((trace, time.perf_counter() - started))
         return scored
     except EngineError as error:

@@ -8,10 +8,15 @@ stands in.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
+
 from advisor.types import Config, Trace
+
+DRAWS, LOTS = 8, 20240
+NO_TOKEN = -1  # a proposal that no answer contains
 
 
 @dataclass
@@ -43,8 +48,40 @@ class Walk:
 
 
 def walk(trace: Trace, config: Config, *, max_tokens: int) -> Walk:
-    """One answer under one config. ``max_tokens`` is the server's cap on the answer: it shortens the last drafts."""
-    return Walker(trace, config.p_min).walk(config.k, config.n_min, max_tokens=max_tokens)
+    """One answer under one config. ``max_tokens`` is the server's cap on the answer: it shortens the last drafts.
+
+    Under rejection sampling it is what several draws of lots gave together.
+    """
+    walkers = [Walker(one, config.p_min) for one in _under_rule(trace, config)]
+    return pooled([one.walk(config.k, config.n_min, max_tokens=max_tokens) for one in walkers])
+
+
+def drawn(trace: Trace, times: int) -> list[Trace]:
+    """The trace as rejection sampling may go: a draft that proposes the answer's token where the lot says accepted.
+
+    Such a draft is never unsure: how sure one is along what it draws is not replayed. The lots are the same for every
+    k and every draft, so that differences between them are theirs.
+    """
+    lots = np.random.default_rng(LOTS).random((times, len(trace.chance)))
+    sure = (1.0,) * len(trace.chance)
+    return [
+        replace(
+            trace,
+            proposal=tuple(
+                token if lot < chance else NO_TOKEN
+                for token, lot, chance in zip(trace.answer_tokens, row, trace.chance, strict=True)
+            ),
+            probability=sure,
+            rollout={},
+            chance=(),
+        )
+        for row in lots.tolist()
+    ]
+
+
+def _under_rule(trace: Trace, config: Config) -> list[Trace]:
+    by_rejection = config.draft_sampling == "probabilistic" and trace.chance
+    return drawn(trace, DRAWS) if by_rejection else [trace]
 
 
 class Walker:
@@ -96,18 +133,22 @@ class Acceptance(Protocol):
 
 
 class DraftAcceptance:
-    """The answers with the traces of one draft. Walkers are kept by p_min."""
+    """The answers with the traces of one draft. Walkers are kept by p_min and rule."""
 
     def __init__(self, traces: Sequence[Trace], *, max_tokens: int) -> None:
         self._traces, self._max_tokens = traces, max_tokens
-        self._walkers: dict[float, list[Walker]] = {}
+        self._walkers: dict[tuple[float, str], list[list[Walker]]] = {}
         self.categories = tuple(trace.category for trace in traces)
 
     def walks(self, config: Config) -> list[Walk]:
-        if config.p_min not in self._walkers:
-            self._walkers[config.p_min] = [Walker(trace, config.p_min) for trace in self._traces]
+        rule = (config.p_min, config.draft_sampling)
+        if rule not in self._walkers:
+            self._walkers[rule] = [
+                [Walker(one, config.p_min) for one in _under_rule(trace, config)] for trace in self._traces
+            ]
         return [
-            walker.walk(config.k, config.n_min, max_tokens=self._max_tokens) for walker in self._walkers[config.p_min]
+            pooled([one.walk(config.k, config.n_min, max_tokens=self._max_tokens) for one in walkers])
+            for walkers in self._walkers[rule]
         ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
+from advisor.types import PLAIN_CACHE, Build, Config, Message, Model, Run, Sampling, Trace, Transcript
 
 Role = Literal["target", "draft"]
 Operation = tuple[Role, int]
@@ -23,7 +23,8 @@ LONGEST_CHAIN = 4  # timing an operation of one token decodes up to this many in
 class LoadOptions:
     """How a model is opened. ``gpu_layers`` -1 means all. ``sequences`` > 1 allows rollouts. ``outputs``: of how many
     tokens of one batch logits are wanted at once; memory is reserved for them. ``room_for_two``: a server may hold the
-    target a second time, so that one that speculates and one that does not take turns without loading."""
+    target a second time, so that one that speculates and one that does not take turns without loading. ``cache_type``:
+    of keys and values, as in Placement."""
 
     context: int
     threads: int
@@ -31,6 +32,7 @@ class LoadOptions:
     sequences: int = 1
     outputs: int = 1
     room_for_two: bool = True
+    cache_type: str = PLAIN_CACHE
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class RolloutOptions:
     chains: int
 
 
+NO_ROLLOUT = RolloutOptions(1.0, 0, 0)
+
+
 class Runner(Protocol):
     """Answers prompts, alone or speculating, and times it, and single decodes. All that a server can do."""
 
@@ -52,6 +57,10 @@ class Runner(Protocol):
     @property
     def repack_off(self) -> bool:
         """True when this engine had to switch extra buffer types off to survive on this host."""
+
+    @property
+    def rejection_sampling(self) -> bool:
+        """Whether it can draft and verify by rejection sampling."""
 
     @property
     def used(self) -> bool:
@@ -92,5 +101,11 @@ class Runner(Protocol):
 class Engine(Runner, Protocol):
     """A runner that also looks inside: what a draft would have proposed."""
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
-        """Replay the draft over a transcript."""
+    def score(
+        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+    ) -> Trace:
+        """Replay the draft over a transcript, or let the target read it: what it would have chosen at each place. With
+        a temperature, and a transcript that knows its probabilities, the chances under rejection sampling too."""
+
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
+        """The probability with which the target's sampling chooses each token of the answer."""

@@ -26,6 +26,7 @@ VENDORED_BUILDS = {"0.3.36": 11312}
 
 CALL_TIMEOUT_S = 600.0
 TEMPLATE_TIMEOUT_S = 30.0  # a chat template is a program that came with the file
+LEAST_PROBABILITY = 1e-6  # of a token that was sampled; a batch can round it away
 
 
 class LlamaCppPython:
@@ -45,6 +46,8 @@ class LlamaCppPython:
         self._used = False
         self._wanted: dict[Role, tuple[Model, LoadOptions]] = {}
         self._loaded: dict[Role, tuple[Model, LoadOptions]] = {}
+
+    rejection_sampling = True
 
     @property
     def repack_off(self) -> bool:
@@ -87,13 +90,28 @@ class LlamaCppPython:
         reply = self._ask_model("text_of", {"tokens": list(tokens)})
         return str(reply["text"]), bool(reply["ended"])
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
         reply = self._ask_model(
-            "score",
+            "weigh",
             {
                 "prompt": list(transcript.prompt_tokens),
                 "answer_tokens": list(transcript.answer_tokens),
+                "sampling": dataclasses.asdict(sampling),
+            },
+        )
+        return tuple(reply["chosen"])
+
+    def score(
+        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+    ) -> Trace:
+        reply = self._ask_model(
+            "score",
+            {
+                "role": role,
+                "prompt": list(transcript.prompt_tokens),
+                "answer_tokens": list(transcript.answer_tokens),
                 "rollout": dataclasses.asdict(rollout),
+                "temperature": temperature if transcript.probability else 0.0,
             },
         )
         return Trace(
@@ -102,6 +120,10 @@ class LlamaCppPython:
             proposal=tuple(reply["proposal"]),
             probability=tuple(reply["probability"]),
             rollout={int(point): tuple(chain) for point, chain in reply["rollout"].items()},
+            chance=tuple(
+                min(1.0, q / max(p, LEAST_PROBABILITY))
+                for q, p in zip(reply["chosen"], transcript.probability, strict=False)
+            ),
         )
 
     def time_decodes(

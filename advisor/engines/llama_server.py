@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from advisor.dialect import Dialect
+from advisor.dialect import Dialect, cache_flags
 from advisor.engines.base import LoadOptions, Operation, Role
 from advisor.engines.find_server import Program, speech
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S
@@ -80,6 +80,10 @@ class LlamaServer:
     @property
     def repack_off(self) -> bool:
         return not self._extra_buffers
+
+    @property
+    def rejection_sampling(self) -> bool:
+        return self.dialect.rejection_sampling
 
     @property
     def used(self) -> bool:
@@ -257,7 +261,7 @@ class LlamaServer:
         model, options = self._model(role)
         dialect = self.dialect
         argv = ["-m", model.path, "-c", str(options.context), "-np", "1", "-t", str(options.threads)]
-        argv += ["-ngl", dialect.layers(options.gpu_layers)]
+        argv += ["-ngl", dialect.layers(options.gpu_layers), *cache_flags(options.cache_type)]
         if dialect.metrics:
             argv += ["--metrics"]
         if dialect.cache_ram:
@@ -271,6 +275,7 @@ class LlamaServer:
         if config.method not in METHODS and (config.draft or config.method != "draft-mtp"):
             model, options = self._model("draft")
             draft = ["-md", model.path, "-ngld", self.dialect.layers(options.gpu_layers), "-td", str(options.threads)]
+            draft += cache_flags(options.cache_type, of_draft=True)
         return [*self._flags_alone(), *self.dialect.speculation(config, draft)]
 
     def _model(self, role: Role) -> tuple[Model, LoadOptions]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.engines.own_memory import at_most_more
+from advisor.engines.sampling import draft_distribution, target_distribution
+from advisor.types import PLAIN_CACHE
 
 Rows = npt.NDArray[np.float32]
 
@@ -41,6 +43,7 @@ class ContextOptions:
     sequences: int = 1
     outputs: int = 1
     batch: int = 512
+    cache_type: str = PLAIN_CACHE
 
 
 class Batch:
@@ -86,6 +89,9 @@ class Context:
         params.n_seq_max = options.sequences
         params.kv_unified = options.sequences > 1
         params.n_outputs_max = params.n_outputs_max_per_seq = max(options.outputs, options.sequences)
+        if options.cache_type != PLAIN_CACHE:
+            params.type_k = params.type_v = getattr(llama_cpp, f"GGML_TYPE_{options.cache_type.upper()}")
+            params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED  # quantized values need it
         params.n_threads = params.n_threads_batch = options.threads
         params.swa_full = False  # as llama-server runs
         self.handle = llama_cpp.llama_init_from_model(self.model, params)
@@ -108,17 +114,30 @@ class Context:
         self._held = ()
 
     def hold(self, tokens: Sequence[int]) -> None:
-        """Make these tokens the whole context, without work where they are already."""
-        if self._held != tuple(tokens) or self.n_past != len(tokens):
-            self.clear()
-            self.prefill(tokens)
+        """Make these tokens the whole context and keep them for what comes: what is held already costs nothing."""
+        if self._held == tuple(tokens):
+            self.truncate(len(tokens))
+        else:
+            self.begin(tokens)
             self._held = tuple(tokens)
+
+    def begin(self, tokens: Sequence[int]) -> None:
+        """Make these tokens the whole context, logits for the last of them. Where they go on from what ``hold`` was
+        given, only the rest is decoded."""
+        kept = len(self._held)
+        if 0 < kept < len(tokens) and tuple(tokens[:kept]) == self._held:
+            self.truncate(kept)
+        else:
+            self.clear()
+        self.prefill(tokens[self.n_past :])
 
     def truncate(self, n_past: int) -> None:
         """Forget every cell from position ``n_past`` on."""
         if not llama_cpp.llama_memory_seq_rm(self.memory, 0, n_past, -1):
             raise Refusal("this model's memory cannot be rolled back (a recurrent or hybrid architecture)")
         self.n_past = n_past
+        if n_past < len(self._held):
+            self._held = ()
 
     def decode(self, tokens: Sequence[int], outputs: int) -> int:
         """Decode tokens after the present ones; the last ``outputs`` of them yield logits. Returns how many rows."""
@@ -228,29 +247,49 @@ def answer(target: Context, prompt: list[int], sampling: dict[str, Any], max_tok
     }
 
 
-def score(draft: Context, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
-    """Replay: what the draft would propose at every position of the target's own answer, in one pass.
+def score(
+    draft: Context, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any], temperature: float
+) -> dict[str, Any]:
+    """Replay: what the draft (or the target itself) would propose at every position of an answer, in one pass.
 
     ``rollout`` {"p_min": float, "length": int, "chains": int}: a mismatch at least this confident would have been
     drafted, so the draft's own continuation of it decides how many more tokens a p_min rule drafts. Such chains are
-    followed from at most ``chains`` mismatches, spread evenly over the answer.
+    followed from at most ``chains`` mismatches, spread evenly over the answer. ``temperature`` above 0: also the
+    probability with which the draft, sampling, would have drafted each token of the answer.
     """
-    draft.clear()
-    draft.prefill(prompt[:-1])
-    fed = [prompt[-1], *answer_tokens[:-1]]  # row i is the draft's view after prompt + answer[:i]
     proposal: list[int] = []
     probability: list[float] = []
-    for start in range(0, len(fed), draft.options.outputs):
-        chunk = fed[start : start + draft.options.outputs]
-        rows = draft.rows(draft.decode(chunk, outputs=len(chunk)))
+    chosen: list[float] = []
+    for start, rows in _read(draft, prompt, answer_tokens):
         proposal.extend(rows.argmax(axis=1).tolist())
         probability.extend(top_probability(rows).tolist())
+        if temperature > 0:
+            pairs = zip(rows, answer_tokens[start : start + len(rows)], strict=True)
+            chosen.extend(draft_distribution(row, temperature).get(token, 0.0) for row, token in pairs)
     confident = [
         i for i, token in enumerate(proposal) if token != answer_tokens[i] and probability[i] >= rollout["p_min"]
     ]
     points = confident[:: max(1, -(-len(confident) // max(1, rollout["chains"])))] if rollout["chains"] else []
     chains = _follow(draft, points, len(prompt), proposal, rollout) if points else {}
-    return {"proposal": proposal, "probability": probability, "rollout": chains}
+    return {"proposal": proposal, "probability": probability, "rollout": chains, "chosen": chosen}
+
+
+def weigh(target: Context, prompt: list[int], answer_tokens: list[int], sampling: dict[str, Any]) -> list[float]:
+    """The probability with which the target's sampling chooses each token of its answer, in one pass."""
+    return [
+        target_distribution(row, sampling).get(token, 0.0)
+        for start, rows in _read(target, prompt, answer_tokens)
+        for row, token in zip(rows, answer_tokens[start : start + len(rows)], strict=True)
+    ]
+
+
+def _read(context: Context, prompt: list[int], answer_tokens: list[int]) -> Iterator[tuple[int, Rows]]:
+    """(position, logits) along an answer, some rows at a time: row i is the view after prompt + answer[:i]."""
+    context.begin(prompt[:-1])
+    fed = [prompt[-1], *answer_tokens[:-1]]
+    for start in range(0, len(fed), context.options.outputs):
+        chunk = fed[start : start + context.options.outputs]
+        yield start, context.rows(context.decode(chunk, outputs=len(chunk)))
 
 
 def _follow(

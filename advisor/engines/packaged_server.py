@@ -65,6 +65,15 @@ def _types(params: Any, value: str) -> None:
     ]
 
 
+def _cache_type(path: str) -> Setter:
+    def setter(params: Any, value: str) -> None:
+        import xllamacpp
+
+        _attribute(path, lambda name: getattr(xllamacpp.ggml_type, f"GGML_TYPE_{name.upper()}"))(params, value)
+
+    return setter
+
+
 def _layers(value: str) -> int:
     return {"auto": -1, "all": -2}.get(value) or int(value)
 
@@ -93,6 +102,8 @@ OPTIONS = [
     _number("-np --parallel", "n_parallel"),
     Option(("-t", "--threads"), "N", _threads("")),
     Option(("-ngl", "--gpu-layers", "--n-gpu-layers"), "N", _attribute("n_gpu_layers", _layers)),
+    Option(("-ctk", "--cache-type-k"), "TYPE", _cache_type("cache_type_k")),
+    Option(("-ctv", "--cache-type-v"), "TYPE", _cache_type("cache_type_v")),
     Option(("-nr", "--no-repack"), "", _switch("no_extra_bufts", True)),
     _number("-cram --cache-ram", "cache_ram_mib"),
     Option(("--metrics",), "", _switch("endpoint_metrics", True)),
@@ -106,6 +117,16 @@ OPTIONS = [
         ("--spec-draft-ngl", "-ngld", "--gpu-layers-draft", "--n-gpu-layers-draft"),
         "N",
         _attribute("speculative.draft.n_gpu_layers", _layers),
+    ),
+    Option(
+        ("--spec-draft-type-k", "-ctkd", "--cache-type-k-draft"),
+        "TYPE",
+        _cache_type("speculative.draft.cache_type_k"),
+    ),
+    Option(
+        ("--spec-draft-type-v", "-ctvd", "--cache-type-v-draft"),
+        "TYPE",
+        _cache_type("speculative.draft.cache_type_v"),
     ),
     _number("--spec-draft-n-max", "speculative.draft.n_max"),
     _number("--spec-draft-n-min", "speculative.draft.n_min"),
@@ -145,7 +166,7 @@ def main(arguments: list[str]) -> int:
     try:
         _apply(params, arguments)
         server = xllamacpp.Server(params)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, AttributeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"server is listening on {server.listening_address}", flush=True)

@@ -25,25 +25,38 @@ WRONG_TOKEN = 3
 
 @dataclass(frozen=True)
 class SimulatedDraft:
-    """``match``: probability that the draft agrees, by category ("" = any other). ``token_s``: seconds of d(1)."""
+    """``match``: probability that the draft agrees, by category ("" = any other). ``token_s``: seconds of d(1);
+    ``depth_s``: what each token in the context adds to a decode; ``fade``: of the match it takes away;
+    ``chance``: that a token is accepted under rejection sampling; ``beside_s``: what a decode takes longer on a GPU,
+    and ``per_thread_s`` for each thread."""
 
     token_s: float
     match: dict[str, float]
     row_s: float = 0.0
     crashes: bool = False
+    depth_s: float = 0.0
+    fade: float = 0.0
+    chance: float = 0.5
+    beside_s: float = 0.0
+    per_thread_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class World:
     """The truth. ``target_s[b]`` is t(b) in seconds (the last entry goes on linearly); ``noise(call)`` multiplies the
     time of the n-th timed call: drift, outliers and stalls are functions of that count. Answers repeat themselves after
-    ``answer_period`` tokens, 0 = never."""
+    ``answer_period`` tokens, 0 = never. Where a draft agrees follows from the last ``read`` tokens of the prompt.
+    ``depth_s``: what each token in the context adds to a decode of the target; ``prefill_s``: seconds a prompt token.
+    """
 
     target_s: tuple[float, ...]
     drafts: dict[str, SimulatedDraft]
     overhead_s: float = 0.0
     answer_length: int = 120
     answer_period: int = 0
+    read: int = 64
+    depth_s: float = 0.0
+    prefill_s: float = 0.0
     noise: Callable[[int], float] = field(default=lambda _call: 1.0)
 
     def verify_s(self, b: int) -> float:
@@ -69,11 +82,11 @@ class _Tally:
         for position in range(agreed):
             self._per_position[position] += 1
 
-    def run(self, answer: tuple[int, ...], decode_s: float) -> Run:
+    def run(self, answer: tuple[int, ...], decode_s: float, prefill_s: float) -> Run:
         return Run(
             tokens=len(answer),
             decode_s=decode_s,
-            prefill_s=0.0,
+            prefill_s=prefill_s,
             steps=self.steps,
             drafted=self.drafted,
             accepted=self.accepted,
@@ -90,6 +103,7 @@ class SimulatedEngine:
     """``elapsed_s`` adds up the simulated seconds of everything that was timed."""
 
     repack_off = False
+    rejection_sampling = True
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -98,6 +112,7 @@ class SimulatedEngine:
         self.used = False
         self._timed_calls = 0
         self._loaded: dict[Role, Model] = {}
+        self._options: dict[Role, LoadOptions] = {}
         self._ngram: NgramProposer | None = None
 
     @property
@@ -106,6 +121,7 @@ class SimulatedEngine:
 
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
         self._loaded[role] = model
+        self._options[role] = options
 
     def close(self, role: Role) -> None:
         self._loaded.pop(role, None)
@@ -123,15 +139,23 @@ class SimulatedEngine:
     def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
         tokens = self._answer_tokens(prompt, sampling, max_tokens)
         per_token_s = self.world.verify_s(1) + self.world.overhead_s
+        per_token_s += self.world.depth_s * len(prompt)
         return Run(
             tokens=len(tokens),
             decode_s=self._timed((len(tokens) - 1) * per_token_s),
-            prefill_s=0.0,
+            prefill_s=self.world.prefill_s * len(prompt),
             answer_tokens=tokens,
         )
 
-    def score(self, transcript: Transcript, rollout: RolloutOptions) -> Trace:
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
+        return (0.5,) * len(transcript.answer_tokens)
+
+    def score(
+        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+    ) -> Trace:
         answer = transcript.answer_tokens
+        if role == "target":
+            return Trace(transcript.category, answer, answer, (1.0,) * len(answer))
         match, probability = self._beliefs(transcript.prompt_tokens, len(answer))
         chains = {
             i: self._chain(transcript.prompt_tokens, i, rollout.length)
@@ -144,6 +168,7 @@ class SimulatedEngine:
             proposal=tuple(token if ok else WRONG_TOKEN for token, ok in zip(answer, match, strict=True)),
             probability=tuple(probability),
             rollout=chains,
+            chance=(self._truth().chance,) * len(answer) if temperature > 0 and transcript.probability else (),
         )
 
     def time_decodes(
@@ -156,7 +181,7 @@ class SimulatedEngine:
         rounds: int,
         budget_s: float,
     ) -> list[list[float]]:
-        return [[self._timed(self._operation_s(*operation)) for operation in operations] for _ in range(rounds)]
+        return [[self._timed(self._operation_s(*one, depth)) for one in operations] for _ in range(rounds)]
 
     def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         self.runs += 1
@@ -164,6 +189,9 @@ class SimulatedEngine:
         if config.method in METHODS:
             return self._speculate_ngram(prompt, config, answer, max_tokens)
         match, probability = self._beliefs(prompt, len(answer))
+        if config.draft_sampling == "probabilistic" and sampling.temperature > 0:
+            coins = np.random.default_rng(_seed("coins", self._loaded["draft"].content_hash, tuple(prompt), config))
+            match = (coins.random(len(answer)) < self._truth().chance).tolist()
         tally = _Tally(config.k)
         while (emitted := tally.emitted) < len(answer):
             room = min(config.k, max_tokens - emitted - 1)
@@ -188,10 +216,11 @@ class SimulatedEngine:
             if len(proposals) < config.n_min:
                 proposals = []
             agreed = proposals.index(False) if False in proposals else len(proposals)
-            seconds = calls * self._operation_s("draft", 1) + self._operation_s("draft", len(proposals) + 1)
-            seconds += self.world.verify_s(len(proposals) + 1) + self.world.overhead_s
+            rows, depth = len(proposals) + 1, len(prompt)
+            seconds = calls * self._operation_s("draft", 1, depth) + self._operation_s("draft", rows, depth)
+            seconds += self._operation_s("target", rows, depth) + self.world.overhead_s
             tally.add_step(len(proposals), agreed, seconds)
-        return tally.run(answer, self._timed(tally.seconds))
+        return tally.run(answer, self._timed(tally.seconds), self.world.prefill_s * len(prompt))
 
     def _speculate_ngram(self, prompt: Sequence[int], config: Config, answer: tuple[int, ...], max_tokens: int) -> Run:
         if self._ngram is None or not self._ngram.serves(config, prompt):
@@ -205,15 +234,19 @@ class SimulatedEngine:
             agreed = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
             batch, written = [answer[emitted - 1], *proposals], [*proposals[:agreed], END_TOKEN]
             self._ngram.verified(batch, written, len(prompt) + emitted + agreed)
-            seconds = self.world.verify_s(len(batch)) + self.world.overhead_s
+            seconds = self._operation_s("target", len(batch), len(prompt)) + self.world.overhead_s
             tally.add_step(len(proposals), agreed, seconds)
-        return tally.run(answer, self._timed(tally.seconds))
+        return tally.run(answer, self._timed(tally.seconds), self.world.prefill_s * len(prompt))
 
-    def _operation_s(self, role: Role, b: int) -> float:
+    def _operation_s(self, role: Role, b: int, depth: int) -> float:
         if role == "target":
-            return self.world.verify_s(b)
+            return self.world.verify_s(b) + self.world.depth_s * depth
         truth = self._truth()
-        return truth.token_s + truth.row_s * (b - 1)
+        options = self._options.get("draft")
+        placed_s = 0.0
+        if options is not None:
+            placed_s = truth.beside_s * (options.gpu_layers != 0) + truth.per_thread_s * options.threads
+        return truth.token_s + truth.row_s * (b - 1) + truth.depth_s * depth + placed_s
 
     def _truth(self) -> SimulatedDraft:
         truth = self.world.drafts[self._loaded["draft"].content_hash]
@@ -236,8 +269,9 @@ class SimulatedEngine:
     def _beliefs(self, prompt: Sequence[int], length: int) -> tuple[list[bool], list[float]]:
         """Matches and confidences along the answer: a confident draft is right more often, as real ones are."""
         truth = self._truth()
-        rng = np.random.default_rng(_seed("match", self._loaded["draft"].content_hash, tuple(prompt)))
-        rate = truth.match.get("", next(iter(truth.match.values())))
+        read = tuple(prompt[-self.world.read :])
+        rng = np.random.default_rng(_seed("match", self._loaded["draft"].content_hash, read))
+        rate = truth.match.get("", next(iter(truth.match.values()))) - truth.fade * len(prompt)
         match = rng.random(length) < rate
         confidence = np.where(match, rng.beta(6, 2, length), rng.beta(2, 3, length))
         return match.tolist(), confidence.tolist()

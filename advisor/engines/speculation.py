@@ -6,7 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from advisor.engines.llama_session import Context, Rows, TargetSampler, top_probability
+from advisor.engines.sampling import (
+    SEED_OF_DRAFT,
+    Distribution,
+    accepted_or_drawn,
+    draft_distribution,
+    draw,
+    target_distribution,
+)
 
 
 class Proposer(Protocol):
@@ -49,10 +59,10 @@ class DraftModel:
         token = tokens[-1]
         while len(proposals) < n_max:
             self.context.decode([token], outputs=1)
-            row = self.context.rows(1)
-            token = int(row[0].argmax())
-            if self._p_min > 0 and top_probability(row)[0] < self._p_min:
+            following = self._next(self.context.rows(1))
+            if following is None:
                 break
+            token = following
             proposals.append(token)
         self.context.truncate(kept)
         return proposals if len(proposals) >= self._n_min else []
@@ -60,6 +70,45 @@ class DraftModel:
     def verified(self, batch: list[int], emitted: list[int], n_past: int) -> None:
         self.context.decode(batch, outputs=1)
         self.context.truncate(n_past)
+
+    def _next(self, row: Rows) -> int | None:
+        """The token to draft, None where the draft is not sure enough."""
+        unsure = self._p_min > 0 and top_probability(row)[0] < self._p_min
+        return None if unsure else int(row[0].argmax())
+
+
+class SampledDraft(DraftModel):
+    """draft-simple with ``--spec-draft-sampling probabilistic``: it draws what it drafts; verified by rejection."""
+
+    def __init__(self, context: Context, sampling: dict[str, Any], *, p_min: float, n_min: int) -> None:
+        super().__init__(context, p_min=p_min, n_min=n_min)
+        self._sampling = sampling
+        self._drafting = np.random.default_rng(sampling["seed"] ^ SEED_OF_DRAFT)
+        self._verifying = np.random.default_rng(sampling["seed"])
+        self._drawn_from: list[Distribution] = []
+
+    def propose(self, tokens: list[int], n_max: int) -> list[int]:
+        self._drawn_from = []
+        return super().propose(tokens, n_max)
+
+    def verify(self, target: Context, proposals: Sequence[int]) -> list[int]:
+        """The accepted proposals and one more token, drawn as the target would."""
+        rows = target.rows(len(proposals) + 1)
+        emitted: list[int] = []
+        for index, proposal in enumerate(proposals):
+            p = target_distribution(rows[index], self._sampling)
+            emitted.append(accepted_or_drawn(proposal, p, self._drawn_from[index], self._verifying))
+            if emitted[-1] != proposal:
+                return emitted
+        emitted.append(draw(target_distribution(rows[len(proposals)], self._sampling), self._verifying))
+        return emitted
+
+    def _next(self, row: Rows) -> int | None:
+        q = draft_distribution(row[0], self._sampling["temperature"])
+        if max(q.values()) < self._p_min:
+            return None
+        self._drawn_from.append(q)
+        return draw(q, self._drafting)
 
 
 def speculate(
@@ -82,7 +131,10 @@ def speculate(
         kept = target.n_past
         batch = [tokens[-1], *proposals]
         target.decode(batch, outputs=len(batch))
-        emitted = _verify(target, sampler, proposals)
+        if isinstance(proposer, SampledDraft) and proposals:
+            emitted = proposer.verify(target, proposals)
+        else:
+            emitted = _verify(target, sampler, proposals)
         target.truncate(kept + len(emitted))
         proposer.verified(batch, emitted, kept + len(emitted))
         steps += 1

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from advisor.types import Config
 
 Handler = Callable[..., dict[str, Any]]
-CALLS = ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "time_decodes")
+CALLS = ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "weigh", "time_decodes")
 
 
 class Session:
@@ -78,7 +78,14 @@ class Session:
         if wanted.method in METHODS:
             proposer = self._ngram_that_has_not_seen(prompt, wanted)
         else:
-            proposer = speculation.DraftModel(self.contexts["draft"], p_min=wanted.p_min, n_min=wanted.n_min)
+            draft: Any = self.contexts["draft"]
+            limits: dict[str, Any] = {"p_min": wanted.p_min, "n_min": wanted.n_min}
+            is_sampled = wanted.draft_sampling == "probabilistic" and sampling["temperature"] > 0
+            proposer = (
+                speculation.SampledDraft(draft, sampling, **limits)
+                if is_sampled
+                else speculation.DraftModel(draft, **limits)
+            )
         own_memory.forget_peak()
         reply = speculation.speculate(self.contexts["target"], proposer, prompt, wanted.k, sampling, max_tokens)
         return {**reply, "peak_bytes": own_memory.peak_bytes()}
@@ -92,10 +99,15 @@ class Session:
             self._ngram = NgramProposer(config)
         return self._ngram
 
-    def score(self, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any]) -> dict[str, Any]:
+    def score(self, role: str, **arguments: Any) -> dict[str, Any]:
         from advisor.engines import llama_session
 
-        return llama_session.score(self.contexts["draft"], prompt, answer_tokens, rollout)
+        return llama_session.score(self.contexts[role], **arguments)
+
+    def weigh(self, **arguments: Any) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        return {"chosen": llama_session.weigh(self.contexts["target"], **arguments)}
 
     def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
         from advisor.engines import llama_session

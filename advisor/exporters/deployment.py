@@ -14,7 +14,7 @@ from advisor.dialect import Dialect
 from advisor.engines.base import Role
 from advisor.engines.process import LOAD_BYTES_PER_S
 from advisor.errors import OptionError
-from advisor.prune import best_option, graphics_devices
+from advisor.prune import CACHE_TYPES, best_option, graphics_devices
 from advisor.ranking import setting_of
 from advisor.types import Config, Estimate, Model, Placement, Recommendation
 
@@ -76,8 +76,10 @@ def remarks(rec: Recommendation) -> list[str]:
     sampling, categories = rec.settings.sampling, ", ".join(rec.categories)
     decoding = f"temperature {sampling.temperature:g}" if sampling.temperature else "greedy decoding"
     asked = f"{rec.workload}: {categories}" if categories else rec.workload
+    there = rec.at_depth
     return [
         harmless(answer(rec, rec.best) if chosen(rec) is not None else "Do not speculate: this is the target alone."),
+        *([f"With {there.depth} tokens in the context: {there.speedup:.2f}x."] if there is not None else []),
         harmless(f"Holds for {decoding}, one request at a time, texts like those of the workload {asked}."),
     ]
 
@@ -144,7 +146,11 @@ def check_known(deployment: Deployment, consumer: str) -> None:
 def placement_of(rec: Recommendation, config: Config | None) -> Placement:
     """The target alone gets the room that a draft would have taken."""
     if config is None or not config.draft:
-        return best_option(rec.target, None, rec.host, rec.settings.context, k_max=0).placement
+        options = [
+            best_option(rec.target, None, rec.host, rec.settings.context, k_max=0, cache_type=one)
+            for one in CACHE_TYPES
+        ]
+        return next((one for one in options if one.fits), options[0]).placement
     return next(one.placement for one in rec.candidates if one.draft.content_hash == config.draft)
 
 

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from advisor.dialect import OLDER_SERVER, Dialect, dialect_of
+from advisor.dialect import DRAFT_SAMPLING, OLDER_SERVER, Dialect, cache_flags, dialect_of
 from advisor.errors import EngineRefusal, OptionError
 from advisor.exporters.deployment import Deployment, chosen, one_of_several_gpus, placement_of, remarks
 from advisor.ngram import METHODS
@@ -52,13 +52,16 @@ REASONS = {
             ("min-hits", "matches before the first draft"),
         )
     },
+    DRAFT_SAMPLING: "the draft is sampled and verified by rejection",
     "-c": "the context that was asked for",
+    **dict.fromkeys(("-ctk", "-ctv", "-ctkd", "-ctvd"), "the cache is quantized: else it would not fit"),
     "-np": "one slot, as it was measured: the automatic choice is four",
     "--metrics": "counters for advisor watch",
     "-ngl": "layers of the target on the GPU",
     "-ngld": "layers of the draft on the GPU",
     "-dev": "the GPU whose memory was counted: by itself it would take all of them",
     "-devd": "the same GPU for the draft",
+    "-td": "threads of the draft: it was faster so",
     "-t": "threads that it was measured with",
     "--no-repack": "llama.cpp crashes on this machine with repacked weights",
     "--temp": f"the temperature {ASKED_FOR}",
@@ -97,9 +100,15 @@ def flags(rec: Recommendation, config: Config | None, dialect: Dialect, *, serve
     if serves:
         argv += ["-np", "1"]  # the automatic choice is 4 slots, which is not what was measured
         argv += ["--metrics"] if dialect.metrics else []
-    argv += _offload(rec, placement_of(rec, config), dialect, with_draft=config is not None and config.draft != "")
+    place = placement_of(rec, config)
+    argv += cache_flags(place.cache_type)
+    if config is not None and config.draft:
+        argv += cache_flags(place.cache_type, of_draft=True)
+    argv += _offload(rec, place, dialect, with_draft=config is not None and config.draft != "")
     if rec.settings.threads:
         argv += ["-t", str(rec.settings.threads)]
+    if config is not None and config.draft and place.draft_threads:
+        argv += ["-td", str(place.draft_threads)]
     if rec.measurement.repack_off:
         argv += _no_repack(dialect)
     return argv + sampling_flags(rec.settings.sampling)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from advisor.exporters.deployment import Deployment, cannot, check_known, harmless, layers_in_words, remarks
 from advisor.exporters.llama_server import shell
-from advisor.types import Config, Model
+from advisor.types import PLAIN_CACHE, Config, Model
 
 CONSUMER = "lm-studio"
 TAKES_BUILD = False
@@ -21,6 +21,8 @@ def text(deployment: Deployment) -> str:
         raise cannot(CONSUMER, "--no-repack", why="llama.cpp crashes on this machine with repacked weights.")
     if config is not None and config.method != "draft-simple":
         raise cannot(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
+    if config is not None and config.draft_sampling == "probabilistic":
+        raise cannot(CONSUMER, "rejection sampling", why="Its settings do not name it.")
     steps = [
         *(_get(model, windows=deployment.windows) for model in deployment.models),
         f"Load {harmless(rec.target.label)} with these settings: {'; '.join(_loading(deployment))}.",
@@ -53,9 +55,10 @@ def _get(model: Model, *, windows: bool) -> str:
 
 def _loading(deployment: Deployment) -> list[str]:
     rec = deployment.rec
+    offload, cache = layers_in_words(deployment.placement.target_gpu_layers), deployment.placement.cache_type
+    quantized = [f"K and V cache quantization {cache}, flash attention on"] if cache != PLAIN_CACHE else []
     threads = [f"CPU threads {rec.settings.threads}"] if rec.settings.threads else []
-    offload = layers_in_words(deployment.placement.target_gpu_layers)
-    return [f"context length {rec.settings.context}", f"GPU offload {offload}", *threads]
+    return [f"context length {rec.settings.context}", f"GPU offload {offload}", *quantized, *threads]
 
 
 def _drafting(deployment: Deployment, config: Config) -> list[str]:

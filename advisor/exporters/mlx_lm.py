@@ -22,6 +22,8 @@ def text(deployment: Deployment) -> str:
         if config.method != "draft-simple":
             raise cannot(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
         check_fixed_length(CONSUMER, config)
+        if config.draft_sampling == "probabilistic":
+            raise cannot(CONSUMER, "rejection sampling", why="It accepts where the target samples the same token.")
         draft = _name(deployment.draft_name, rec.draft_of(config), "--draft-name")
         argv += ["--draft-model", draft, "--num-draft-tokens", str(config.k)]
     argv += ["--host", HOST, "--port", str(PORT), "--temp", f"{sampling.temperature:g}"]

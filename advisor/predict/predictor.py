@@ -78,6 +78,9 @@ class Predictor:
                 for p_min in P_MIN_GRID:
                     config = Config(draft, k, p_min)
                     self.analytics[config] = model.predict(config)
+                if all(trace.chance for trace in traces[draft]):
+                    sampled = Config(draft, k, draft_sampling="probabilistic")
+                    self.analytics[sampled] = model.predict(sampled)
         if ngram is not None:
             self._categories = ngram.categories
             model = AnalyticModel(ngram, target_curve, None, NO_DRAFT, unit, k_max=k_max, seed=seed)

@@ -8,6 +8,9 @@ they were given. What the record cannot answer is a sentence in ``Explanation.le
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from advisor.acceptance.walk import drawn
 from advisor.ngram import METHODS
 from advisor.reasons.answers import coloured_answers
 from advisor.reasons.caveats import caveats
@@ -27,6 +30,7 @@ def explain(rec: Recommendation, category: str | None = None) -> Explanation:
     whole = rec
     if category is not None:
         rec = narrowed(rec, category)
+    rec = _as_it_may_go(rec)
     ground = Ground.of(rec)
     drafts = draft_reasons(rec, ground)
     subject = drafts[0] if drafts else None
@@ -52,6 +56,17 @@ def explain(rec: Recommendation, category: str | None = None) -> Explanation:
         caveats=caveats(whole, drafts, category),
         left_out=left_out(rec, ground),
     )
+
+
+def _as_it_may_go(rec: Recommendation) -> Recommendation:
+    """Where a draft is best sampled, rejection decides by lot: its reasons are those of one draw."""
+    best = {estimate.config.draft: estimate.config for estimate in reversed(rec.estimates)}
+    sampled = {draft for draft, config in best.items() if config.draft_sampling == "probabilistic"}
+    traces = {
+        draft: tuple(drawn(trace, 1)[0] if trace.chance else trace for trace in own) if draft in sampled else own
+        for draft, own in rec.traces.items()
+    }
+    return replace(rec, traces=traces)
 
 
 def _methods(rec: Recommendation) -> tuple[Estimate, ...]:

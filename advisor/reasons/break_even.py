@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from advisor.acceptance.walk import Walk, pooled, walk
+from advisor.acceptance.walk import NO_TOKEN, Walk, pooled, walk
 from advisor.cost.step_law import StepLaw
 from advisor.reasons.records import AcceptancePoint, BreakEven
 from advisor.types import Config, Trace
@@ -24,7 +24,6 @@ Floats = npt.NDArray[np.float64]
 TOKENS_PER_POINT = 5000  # of answers walked for one point of a curve: about 1 % of noise
 AGREEMENT_STEP = 0.05  # "5 points more agreement"
 SHARES = (-1.0, -0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-NO_TOKEN = -1  # a proposal that no answer contains
 
 
 @dataclass(frozen=True)

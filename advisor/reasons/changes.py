@@ -126,7 +126,12 @@ def _context_change(rec: Recommendation, subject: DraftReasons) -> Change:
     if usable(rec.target_curve) and depth and subject.best.evidence != "prior":
         speed = (
             f"decodes were timed at a depth of {depth} tokens, whatever is reserved, so the speedup at that depth "
-            "stays; how it changes with depth is not in this record"
+            "stays; "
+            + (
+                f"with {rec.at_depth.depth:,} tokens in the context the pick gives {rec.at_depth.speedup:.2f}x"
+                if rec.at_depth
+                else "how it changes with depth is not in this record"
+            )
         )
         return Change(what, None, f"{said}; {speed}.")
     return Change(what, None, f"{said}; how the speedup changes is not in this record.")

@@ -9,6 +9,7 @@ Versions of the document:
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,6 +107,7 @@ def _candidate(row: Row) -> dict[str, Any]:
         "p_min": estimate.config.p_min,
         "n_min": estimate.config.n_min,
         **({"ngram_size": estimate.config.ngram_size} if estimate.config.ngram_size else {}),
+        **({"draft_sampling": "probabilistic"} if estimate.config.draft_sampling == "probabilistic" else {}),
         "fits": row.fits,
         "memory_bytes": row.memory_bytes,
         "acceptance_rate": estimate.acceptance_rate,
@@ -131,4 +133,7 @@ def _rejected(rejected: Rejected) -> dict[str, Any]:
 def _recommendation(rec: Recommendation) -> dict[str, Any]:
     answer: dict[str, Any] = {"verdict": rec.verdict, "sentence": rec.sentence}
     row = row_of(rec, rec.best) if rec.best is not None and rec.verdict == "speculate" else None
-    return answer if row is None else {**answer, **_candidate(row)}
+    if row is None:
+        return answer
+    there = {"at_depth": dataclasses.asdict(rec.at_depth)} if rec.at_depth is not None else {}
+    return {**answer, **_candidate(row), **there}

@@ -122,7 +122,7 @@ def _candidate_table(shown: Iterable[Row], pick: Estimate | None) -> Table:
         estimate, marked = row.estimate, row.estimate == pick
         cells = (
             ">" if marked else "",
-            row.name if row.candidate else f"{row.name}, {lookup_of(estimate.config)}",
+            _name(row),
             row.quant,
             str(estimate.config.k),
             f"{estimate.config.p_min:g}" if row.candidate else "",
@@ -135,6 +135,13 @@ def _candidate_table(shown: Iterable[Row], pick: Estimate | None) -> Table:
         )
         table.add_row(*(_text(cell) for cell in cells), style="bold" if marked else None)
     return table
+
+
+def _name(row: Row) -> str:
+    config = row.estimate.config
+    if row.candidate is None:
+        return f"{row.name}, {lookup_of(config)}"
+    return f"{row.name}, rejection sampling" if config.draft_sampling == "probabilistic" else row.name
 
 
 def _row_sentence(row: Row) -> str:

@@ -163,3 +163,12 @@ def test_the_packaged_server_speaks_a_current_dialect() -> None:
     dialect = read_dialect(said("--version"), said("--help"))
     assert dialect.build >= 11549
     assert dialect == dialect_of(dialect.build)
+
+
+def test_rejection_sampling_is_asked_for_where_it_exists():
+    config = Config("d", 4, draft_sampling="probabilistic")
+    asked = dialect_of(11434).speculation(config, ["-md", "d.gguf"])
+    assert asked[asked.index("--spec-draft-sampling") + 1] == "probabilistic"
+    assert "--spec-draft-sampling" not in dialect_of(11434).speculation(Config("d", 4), ["-md", "d.gguf"])
+    with pytest.raises(EngineRefusal, match="rejection sampling"):
+        dialect_of(9464).speculation(config, ["-md", "d.gguf"])

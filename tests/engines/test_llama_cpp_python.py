@@ -72,6 +72,16 @@ def test_greedy_answers_repeat_and_seeds_decide_sampled_ones(engine):
     assert hot[0] == hot[1] != hot[2]
 
 
+def test_a_quantized_cache_writes_nearly_the_same(engine, target, draft):
+    prompt = engine.tokenize([Message("user", "Name three animals.")])
+    plain = engine.answer(prompt, Sampling(), 16)
+    for role, model in (("target", target), ("draft", draft)):
+        engine.open(role, model, LoadOptions(context=512, threads=2, outputs=17, cache_type="q8_0"))
+    quantized = engine.speculate(prompt, Config(draft.content_hash, 4), Sampling(), 16)
+    assert quantized.drafted > 0
+    assert quantized.answer_tokens[:4] == plain.answer_tokens[:4]
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_replay_says_what_the_real_loop_does(engine, temperature):
     sampling = Sampling(temperature=temperature)

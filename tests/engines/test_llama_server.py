@@ -570,6 +570,21 @@ def test_speculation_of_the_real_server_does_not_change_its_text(question: tuple
         assert run.answer_tokens == engine.answer(question, GREEDY, TOKENS).answer_tokens
 
 
+def test_the_real_server_keeps_a_quantized_cache(
+    real: LlamaServer, models: tuple[Model, Model], question: tuple[int, ...]
+) -> None:
+    engine = LlamaServer(Program(PACKAGED, "packaged"), extra_buffers=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.shutdown)
+        for role, model in zip(("target", "draft"), models, strict=True):
+            engine.open(role, model, LoadOptions(512, 1, cache_type="q8_0"))
+        run = engine.speculate(question, Config(models[1].content_hash, 4), GREEDY, TOKENS)
+    assert 0 < run.accepted < run.drafted
+    plain = real.answer(question, GREEDY, TOKENS).answer_tokens
+    alike = next((i for i, pair in enumerate(zip(run.answer_tokens, plain, strict=True)) if pair[0] != pair[1]), TOKENS)
+    assert alike >= 4, "eight bits for keys and values change the text late, if at all"
+
+
 def test_seeds_decide_sampled_answers_of_the_real_server(real: LlamaServer, question: tuple[int, ...]) -> None:
     hot = [real.answer(question, Sampling(temperature=1.0, seed=seed), 12).answer_tokens for seed in (1, 1, 2)]
     assert hot[0] == hot[1] != hot[2]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advisor.dialect import dialect_of
 from advisor.exporters.llama_server import command, shell
 from advisor.types import Build, Placement, Recommendation, Sampling, Settings
 from tests.builders import (
@@ -19,6 +20,7 @@ from tests.builders import (
     make_model,
     make_recommendation,
 )
+from tests.engines.fake_llama_server import DATA, options
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 
@@ -155,6 +157,15 @@ def test_requests_that_name_no_sampling_get_the_one_that_acceptance_holds_for() 
 def test_offload_on_a_machine_with_a_gpu(placement: Placement, target_layers: str, draft_layers: str) -> None:
     found = values(command(placed(make_recommendation(host=make_gpu_host()), placement)))
     assert (found["-ngl"], found["-ngld"]) == (target_layers, draft_layers)
+
+
+@pytest.mark.parametrize("build", [8672, 9101, 11434])
+def test_a_quantized_cache_is_written_for_both_models_in_every_dialect(build: int) -> None:
+    rec = placed(make_recommendation(), Placement(cache_type="q8_0"))
+    found = values(command(rec, dialect_of(build)))
+    assert [found[flag] for flag in ("-ctk", "-ctv", "-ctkd", "-ctvd")] == ["q8_0"] * 4
+    options((DATA / f"b{build}.help.txt").read_text(), command(rec, dialect_of(build))[1:])
+    assert "-ctk" not in command(make_recommendation())
 
 
 def test_offload_of_the_baseline_names_no_draft() -> None:
