@@ -33,12 +33,8 @@ def executed(path: Path, data_dir: Path) -> Any:
     client = NotebookClient(
         notebook, timeout=CELL_TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(path.parent)}}
     )
-    environment = {
-        **os.environ,
-        "ADVISOR_DATA_DIR": str(data_dir),
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
-    client.execute(env=environment)
+    imported_from = os.pathsep.join(filter(None, sys.path))
+    client.execute(env={**os.environ, "ADVISOR_DATA_DIR": str(data_dir), "PYTHONPATH": imported_from})
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     return notebook
 

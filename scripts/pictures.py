@@ -71,9 +71,8 @@ def curves(_rec: Recommendation, reasons: Explanation) -> Any:
     lines += [(one.label, None, one.cost) for one in spread_drafts(reasons)]
     for label, colour, points in lines:
         b = [point.b for point in points]
-        (line,) = axis.plot(
-            b, [1000 * point.seconds for point in points], "o-", color=colour, label=label, markersize=4
-        )
+        middle = [1000 * point.seconds for point in points]
+        (line,) = axis.plot(b, middle, "o-", color=colour, label=label, markersize=4)
         low, high = [1000 * point.low_s for point in points], [1000 * point.high_s for point in points]
         axis.fill_between(b, low, high, color=line.get_color(), alpha=0.15)
     nine = next((point for point in target if point.b == 9), target[-1])
@@ -96,9 +95,8 @@ def break_even(_rec: Recommendation, reasons: Explanation) -> Any:
     axis.plot(x, y, ":", color="tab:gray", label="textbook: k·c + 1")
     k, target, draft = subject.best.config.k, _seconds(reasons.target_cost), _seconds(subject.cost)
     passes = (k * draft[1] + target[k + 1] + draft[k + 1]) / target[1]
-    axis.plot(
-        x, [independent_speedup(k, passes, a) for a in x], "--", color="tab:gray", label="the formula, all priced"
-    )
+    priced = [independent_speedup(k, passes, a) for a in x]
+    axis.plot(x, priced, "--", color="tab:gray", label="the formula, all priced")
     moved = subject.curve
     axis.plot([p.agreement for p in moved], [p.speedup for p in moved], color="tab:blue", label="over the answers")
     axis.plot([subject.agreement], [subject.best.speedup], "o", color="tab:blue", label=subject.label)
@@ -120,7 +118,7 @@ def evidence(rec: Recommendation, _reasons: Explanation) -> Any:
         found = [one for one in rec.estimates if one.evidence == rung and one.config.draft]
         shown += [(f"{rec.label_of(one.config)}, k = {one.config.k}", one) for one in _one_a_draft(found)[:4]]
     figure, (axis,) = _subplots(1, height=0.32 * len(shown) + 1)
-    for place, (label, one) in enumerate(shown):
+    for place, (_label, one) in enumerate(shown):
         axis.plot([one.speedup_low, one.speedup_high], [place, place], linewidth=5, color=COLOURS[one.evidence])
         axis.plot(one.speedup, place, "|", color="white", markersize=8)
         axis.text(one.speedup_high + 0.03, place, one.evidence, va="center", color=COLOURS[one.evidence])
