@@ -34,7 +34,8 @@ def executed(path: Path, data_dir: Path) -> Any:
         notebook, timeout=CELL_TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(path.parent)}}
     )
     imported_from = os.pathsep.join(filter(None, sys.path))
-    client.execute(env={**os.environ, "ADVISOR_DATA_DIR": str(data_dir), "PYTHONPATH": imported_from})
+    environment = {**os.environ, "ADVISOR_DATA_DIR": str(data_dir), "PYTHONPATH": imported_from}
+    client.execute(env=environment, extra_arguments=["--IPKernelApp.log_level=ERROR"])
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     return notebook
 
