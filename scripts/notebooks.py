@@ -30,12 +30,15 @@ def executed(path: Path, data_dir: Path) -> Any:
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook, timeout=CELL_TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(path.parent)}}
-    )
     imported_from = os.pathsep.join(filter(None, sys.path))
-    environment = {**os.environ, "ADVISOR_DATA_DIR": str(data_dir), "PYTHONPATH": imported_from}
-    client.execute(env=environment, extra_arguments=["--IPKernelApp.log_level=ERROR"])
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute(env={**os.environ, "ADVISOR_DATA_DIR": str(data_dir), "PYTHONPATH": imported_from})
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
     return notebook
 
