@@ -17,13 +17,17 @@ import advisor
 from advisor.acceptance.walk import pooled, walk
 from advisor.reasons.break_even import independent_speedup
 from advisor.reasons.records import DraftReasons, Explanation
-from advisor.types import Config, Estimate, Recommendation
+from advisor.types import Config, Recommendation
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 LENGTHS = range(1, 17)
 SHOWN_DRAFTS = 3
 COLOURS = {"prior": "tab:gray", "replay": "tab:orange", "measured": "tab:blue"}
-NAMED_TARGET, NAMED_HOST = "qwen2.5-72b-q8", "m4-max-128gb"
+RUNGS = (
+    ("prior", "a name", "learnt from published tables, in a second"),
+    ("replay", "the files", "acceptance from answers, cost from curves"),
+    ("measured", "the files, and time", "real runs beside their baselines"),
+)
 
 
 def main() -> None:
@@ -59,7 +63,7 @@ def acceptance(rec: Recommendation, reasons: Explanation) -> Any:
         deepest = counts[longest]
         right.plot(LENGTHS, [count / deepest.steps for count in deepest.accepted_per_position], label=draft.label)
     left.set(xlabel="draft length k", ylabel="tokens per step", ylim=(1, None))
-    left.legend(frameon=False)
+    right.legend(*left.get_legend_handles_labels(), frameon=False)
     right.set(xlabel="position i in the draft", ylabel="share of steps with i tokens accepted", ylim=(0, 1))
     return figure
 
@@ -79,7 +83,7 @@ def curves(_rec: Recommendation, reasons: Explanation) -> Any:
     axis.annotate(
         f"t({nine.b}) = {nine.seconds / target[0].seconds:.2f} target passes",
         (nine.b, 1000 * nine.seconds),
-        xytext=(8, -14),
+        xytext=(8, -30),
         textcoords="offset points",
     )
     axis.set(xlabel="tokens decoded at once, b", ylabel="ms, with the range of the rounds", ylim=(0, None))
@@ -90,7 +94,7 @@ def curves(_rec: Recommendation, reasons: Explanation) -> Any:
 def break_even(_rec: Recommendation, reasons: Explanation) -> Any:
     subject = reasons.subject
     assert subject is not None
-    figure, (axis,) = _subplots(1)
+    figure, (axis,) = _subplots(1, integer=False)
     x, y = zip(*subject.textbook_curve, strict=True)
     axis.plot(x, y, ":", color="tab:gray", label="textbook: k·c + 1")
     k, target, draft = subject.best.config.k, _seconds(reasons.target_cost), _seconds(subject.cost)
@@ -111,29 +115,16 @@ def break_even(_rec: Recommendation, reasons: Explanation) -> Any:
     return figure
 
 
-def evidence(rec: Recommendation, _reasons: Explanation) -> Any:
-    named = advisor.recommend(target=NAMED_TARGET, host=NAMED_HOST, predict=True)
-    shown = [(f"{named.label_of(one.config)}, k = {one.config.k}", one) for one in named.estimates[:3]]
-    for rung in ("replay", "measured"):
-        found = [one for one in rec.estimates if one.evidence == rung and one.config.draft]
-        shown += [(f"{rec.label_of(one.config)}, k = {one.config.k}", one) for one in _one_a_draft(found)[:4]]
-    figure, (axis,) = _subplots(1, height=0.32 * len(shown) + 1)
-    for place, (_label, one) in enumerate(shown):
-        axis.plot([one.speedup_low, one.speedup_high], [place, place], linewidth=5, color=COLOURS[one.evidence])
-        axis.plot(one.speedup, place, "|", color="white", markersize=8)
-        axis.text(one.speedup_high + 0.03, place, one.evidence, va="center", color=COLOURS[one.evidence])
-    axis.set_yticks(range(len(shown)), [label for label, _ in shown], fontsize=8)
-    axis.axvline(1, color="black", linewidth=0.8)
-    axis.invert_yaxis()
-    axis.set_xlabel("speedup, 80 % interval")
+def evidence(_rec: Recommendation, _reasons: Explanation) -> Any:
+    """A drawing, no measurement: what each rung needs and gives."""
+    figure, (axis,) = _subplots(1, height=2.6)
+    for step, (rung, needs, gives) in enumerate(RUNGS):
+        axis.bar(step, step + 1, width=1, color=COLOURS[rung], alpha=0.25, align="edge")
+        axis.text(step + 0.05, step + 0.93, rung, fontsize=12, weight="bold", va="top")
+        axis.text(step + 0.05, step + 0.6, f"needs {needs}\n{gives}", fontsize=9, va="top")
+    axis.set(xlim=(0, len(RUNGS)), ylim=(0, len(RUNGS)))
+    axis.axis("off")
     return figure
-
-
-def _one_a_draft(estimates: list[Estimate]) -> list[Estimate]:
-    best: dict[str, Estimate] = {}
-    for one in estimates:
-        best.setdefault(one.config.draft, one)
-    return list(best.values())
 
 
 def _seconds(points: Any) -> dict[int, float]:
@@ -144,13 +135,14 @@ def _seconds(points: Any) -> dict[int, float]:
     return {i: float(np.interp(i, b, seconds)) for i in range(1, max(b) + 1)}
 
 
-def _subplots(columns: int, *, height: float = 3.4) -> tuple[Any, Any]:
+def _subplots(columns: int, *, height: float = 3.4, integer: bool = True) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
+        axis.xaxis.get_major_locator().set_params(integer=integer)
     return figure, axes
 
 

@@ -30,6 +30,7 @@ from advisor.types import Model, Recommendation
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 WIDTH, HEIGHT, MARGIN_PX = 1000, 1500, 16
 LAST_SECTION = "lengths"
+LEFT_OUT_BETWEEN = ("By category", "Verdict")
 CUT_BEFORE = "By position"  # the rest of the terminal's report goes on in the same way
 
 
@@ -57,7 +58,7 @@ def main() -> None:
         )
         for name, lines in {
             "explain": top_of_explain(explanation),
-            "recommend": whole_recommend(in_models_folder(rec)),
+            "recommend": short_recommend(in_models_folder(rec)),
         }.items():
             save_terminal(lines, f"advisor {name}", svg)
             frame = Path(folder) / "terminal.html"
@@ -73,11 +74,14 @@ def top_of_explain(explanation: Explanation) -> list[str]:
     return list(takewhile(lambda line: CUT_BEFORE not in line, whole.getvalue().splitlines()))
 
 
-def whole_recommend(rec: Recommendation) -> list[str]:
+def short_recommend(rec: Recommendation) -> list[str]:
+    """Without what stands between the candidates and the verdict."""
     whole = io.StringIO()
     command = llama_server.shell(llama_server.command(rec))
     terminal.render(rec, console=_console(whole), command=command)
-    return whole.getvalue().splitlines()
+    lines = whole.getvalue().splitlines()
+    candidates, verdict = (next(i for i, line in enumerate(lines) if word in line) for word in LEFT_OUT_BETWEEN)
+    return [*lines[:candidates], "...", "", *lines[verdict:]]
 
 
 def in_models_folder(rec: Recommendation) -> Recommendation:
