@@ -4,6 +4,10 @@
 # make bench  the figures of docs/benchmarks.md, measured here (about an hour on 2 cores)
 # make chaos  everything SECURITY.md promises, attacked (about two hours; python -m chaos --quick takes minutes)
 # make screenshots   the pictures of the README, from the last recommendation (make demo makes one)
+# make pictures      the pictures of docs/concepts, from the last recommendation
+# make reference     the generated pages of docs/, from the commands and the JSON schema
+# make notebooks     run the notebooks from a clean kernel and keep their outputs
+# make docs          build the documentation in build/docs; every warning is an error
 
 PYTHON ?= python3
 ifeq ($(OS),Windows_NT)
@@ -13,7 +17,7 @@ BIN := .venv/bin
 endif
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench chaos screenshots clean
+.PHONY: demo test check bench chaos screenshots pictures reference notebooks docs clean
 
 demo: .venv/installed
 	$(BIN)/advisor recommend --demo
@@ -37,6 +41,20 @@ chaos: .venv/installed-test
 
 screenshots: .venv/installed-test .venv/chromium
 	$(BIN)/python scripts/screenshots.py
+
+pictures: .venv/installed-test
+	$(BIN)/python scripts/pictures.py
+
+reference: .venv/installed-test
+	$(BIN)/python scripts/reference.py
+
+notebooks: .venv/installed-test
+	$(BIN)/python scripts/notebooks.py
+
+docs: .venv/installed-test
+	$(BIN)/python scripts/reference.py
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs . build/docs
+	@echo "Open build/docs/docs/index.html"
 
 # llama-cpp-python is compiled here for this machine: 5 to 10 minutes the first time, from pip's cache afterwards.
 .venv/installed: pyproject.toml

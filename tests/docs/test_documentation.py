@@ -1,0 +1,124 @@
+"""The documentation builds without a warning, its generated pages are fresh, and its commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from advisor.cli import app
+from benchmarks.parts import CHECKS, DOCUMENTED
+from scripts import reference
+
+ROOT = reference.ROOT
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*.md")])
+COMMANDS = typer.main.get_command(app)
+PROMPTED = re.compile(r"^(?:    |\$ )?(?:\.venv/bin/)?(advisor|python -m benchmarks|make) (?P<rest>.*)$")
+INLINE = re.compile(r"`(?:\.venv/bin/)?(advisor|python -m benchmarks|make) (?P<rest>[^`]*)`")
+
+
+def lines_of_code(text: str) -> Iterator[str]:
+    """The lines of indented and of fenced blocks, without what surrounds them."""
+    fenced = False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            yield line.strip()
+
+
+def commands_in(text: str) -> Iterator[tuple[str, str]]:
+    """(program, what follows) of every command that a page tells the reader to run or names."""
+    for line in lines_of_code(text):
+        if match := PROMPTED.match(line):
+            yield match[1], match["rest"]
+    for match in INLINE.finditer(text):
+        yield match[1], match["rest"]
+
+
+ALL_COMMANDS = [(page, *command) for page in PAGES for command in commands_in(page.read_text(encoding="utf-8"))]
+
+
+def test_pages_have_commands() -> None:
+    assert len([one for one in ALL_COMMANDS if one[1] == "advisor"]) > 30
+
+
+@pytest.mark.parametrize(
+    ("page", "rest"), [(page.relative_to(ROOT), rest) for page, program, rest in ALL_COMMANDS if program == "advisor"]
+)
+def test_every_advisor_command_exists_with_its_options(page: Path, rest: str) -> None:
+    words = [word for word in shlex.split(rest, comments=True) if word not in ("...", "…", "|")]
+    if not words or words[0].startswith("--"):
+        known = {name for option in COMMANDS.params for name in option.opts}
+        assert set(words) <= known | {"--help"}, page
+        return
+    command = COMMANDS.commands[words[0]]
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+    asked = {word.split("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}
+    assert asked <= known, f"{page}: advisor {rest}"
+
+
+@pytest.mark.parametrize(
+    ("page", "rest"), [(page.relative_to(ROOT), rest) for page, program, rest in ALL_COMMANDS if program == "make"]
+)
+def test_every_target_of_make_exists(page: Path, rest: str) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert rest.split()[0] in targets, page
+
+
+@pytest.mark.parametrize(
+    ("page", "rest"), [(page.relative_to(ROOT), rest) for page, program, rest in ALL_COMMANDS if "bench" in program]
+)
+def test_every_benchmark_exists(page: Path, rest: str) -> None:
+    part = rest.split()[0]
+    assert part in {*DOCUMENTED, *CHECKS, "PART"}, page
+
+
+@pytest.mark.parametrize("page", reference.PAGES, ids=lambda page: page.name)
+def test_generated_pages_are_fresh(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == reference.PAGES[page](), "run: make reference"
+
+
+def test_every_option_of_every_command_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    for name, command in COMMANDS.commands.items():
+        section = text.split(f"## advisor {name}\n")[1].split("\n## ")[0]
+        for option in command.params:
+            if option.opts[0].startswith("-"):
+                assert any(one in section for one in option.opts), f"{name} {option.opts}"
+
+
+def test_every_picture_that_is_shown_is_there_and_no_other() -> None:
+    shown = {
+        (page.parent / target).resolve()
+        for page in PAGES
+        for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    }
+    assert shown == set((ROOT / "docs" / "images").glob("*"))
+
+
+def test_it_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-d", str(tmp_path / "trees")]
+    built = subprocess.run(
+        [*command, "-c", "docs", ".", str(tmp_path / "site")], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "site" / "docs" / "index.html").exists()
+
+
+def test_a_broken_link_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    settings = (ROOT / "docs" / "conf.py").read_text(encoding="utf-8")
+    (tmp_path / "docs" / "conf.py").write_text(settings, encoding="utf-8")
+    (tmp_path / "docs" / "index.md").write_text("# Title\n\n[a](nowhere.md) [b](#not-here)\n", encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs", ".", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert built.returncode != 0
+    assert "nowhere.md" in built.stderr
+    assert "not-here" in built.stderr
