@@ -27,6 +27,9 @@ from advisor.plan import Question, check_budget
 from advisor.predict.evidence import PairRow
 from advisor.predict.imported import read_kept
 from advisor.predict.prior import current
+from advisor.profiles import kept as kept_profiles
+from advisor.profiles import record as profiles
+from advisor.profiles.use import Imported, first_that_fits, take
 from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
 from advisor.remedies import Remedies
@@ -42,7 +45,8 @@ ENGINE, SERVER = "llama-cpp-python", "llama-server"
 @dataclass(frozen=True)
 class Request:
     """What the user asked. ``drafts`` are model files; ``fresh`` ignores stored measurements; ``server``: the
-    llama-server that answers and runs, "" where one is to be found, None to run everything in this process."""
+    llama-server that answers and runs, "" where one is to be found, None to run everything in this process.
+    ``profile``: the file whose acceptance is used; without one, an imported profile that fits is."""
 
     target: Path
     drafts: tuple[Path, ...]
@@ -50,6 +54,7 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     fresh: bool = False
     server: str | None = None
+    profile: Path | None = None
 
 
 class Interrupted(Exception):
@@ -79,6 +84,7 @@ def recommend(
             start_engine or ENGINES[ENGINE],
             progress,
             start_runner or (served.start if served else None),
+            _imported(request, ground, progress),
         )
         stack.callback(study.shutdown)
         try:
@@ -121,6 +127,19 @@ class _Ground:
     candidates: list[Candidate]
     rejected: list[Rejected]
     store: Store
+
+
+def _imported(request: Request, ground: _Ground, progress: Progress) -> Imported | None:
+    """Acceptance that was measured elsewhere: the profile that was named, else one that was imported and fits."""
+    if request.profile is not None:
+        return take(profiles.read(request.profile), ground.question, ground.candidates)
+    if request.fresh:
+        return None
+    try:
+        return first_that_fits(kept_profiles.kept(data_dir()), ground.question, ground.candidates, progress.note)
+    except FileProblem as error:
+        progress.note(f"Imported profiles are left out: {error.what} {error.why}")
+        return None
 
 
 def _found_server(request: Request) -> FoundRunner | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from advisor.engines.base import Engine, LoadOptions, RolloutOptions
 from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.progress import Progress
 from advisor.store import Store
-from advisor.types import Candidate, Model, Trace, Transcript
+from advisor.types import Build, Candidate, Model, Trace, Transcript
 
 P_MIN_GRID = (0.0, 0.4, 0.6, 0.75, 0.9)
 ROWS_AT_ONCE = 64  # positions scored in one decode: 64 rows of logits are 39 MB for a vocabulary of 152k
@@ -18,8 +19,80 @@ SCORING_COPIES = 3  # logits as llama.cpp reserves them, as it hands them out, a
 ROLLOUT_CHAINS = 8  # per answer: enough to know the mean length of a doomed draft, cheap enough to be always on
 
 
+Outcome = list[tuple[Trace, float]] | AdvisorError
+"""Of one draft: a trace an answer with the seconds it took, or why there is none."""
+
+
+@dataclass(frozen=True)
+class ReplayTask:
+    """One draft over all answers, in a context of ``cells`` tokens."""
+
+    draft: Model
+    gpu_layers: int
+    transcripts: tuple[Transcript, ...]
+    rollout: RolloutOptions
+    cells: int
+
+
+Replayer = Callable[[Sequence[ReplayTask]], Iterator[Outcome]]
+"""Outcomes in the order of the tasks, whatever the order in which they were done."""
+
+
+Elsewhere = Callable[["ReplaysHere", Build, Callable[[], float]], Replayer]
+"""(replays on this machine, its build, time_left_s) -> replays on any of several machines."""
+
+
+class ReplaysHere:
+    """Replays on this machine: ``at_once`` of them share ``threads``, each with an engine of its own.
+
+    None begins after ``time_left_s()`` is spent, but the first always has its turn. Nothing may be timed meanwhile.
+    """
+
+    def __init__(
+        self, start_engine: Callable[[], Engine], *, threads: int, at_once: int, time_left_s: Callable[[], float]
+    ) -> None:
+        self._start_engine, self._threads, self._at_once = start_engine, threads, at_once
+        self._time_left_s = time_left_s
+
+    def __call__(self, tasks: Sequence[ReplayTask]) -> Iterator[Outcome]:
+        from joblib import Parallel, delayed
+
+        jobs = max(1, min(len(tasks), self._at_once))
+        threads = max(1, self._threads // jobs)
+        yield from Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
+            delayed(self._one)(task, threads, is_first=number == 0) for number, task in enumerate(tasks)
+        )
+
+    def _one(self, task: ReplayTask, threads: int, *, is_first: bool) -> Outcome:
+        return replay(self._start_engine, task, threads) if is_first or self._time_left_s() > 0 else turn_missed()
+
+
+def replay(start_engine: Callable[[], Engine], task: ReplayTask, threads: int) -> Outcome:
+    """One draft over its answers, in an engine that is gone afterwards."""
+    engine = start_engine()
+    try:
+        options = LoadOptions(
+            task.cells, threads, task.gpu_layers, sequences=task.rollout.chains + 1, outputs=ROWS_AT_ONCE
+        )
+        engine.open("draft", task.draft, options)
+        scored = []
+        for transcript in task.transcripts:
+            started = time.perf_counter()
+            trace = engine.score(transcript, task.rollout)
+            scored.append((trace, time.perf_counter() - started))
+        return scored
+    except EngineError as error:
+        return error
+    finally:
+        engine.shutdown()
+
+
+def turn_missed() -> BudgetTooSmall:
+    return BudgetTooSmall("The budget for replays was spent before its turn; give more --budget or fewer drafts.")
+
+
 def replay_all(
-    start_engine: Callable[[], Engine],
+    replayer: Replayer,
     store: Store,
     target: Model,
     candidates: Sequence[Candidate],
@@ -28,21 +101,13 @@ def replay_all(
     build_key: str,
     context: int,
     k_max: int,
-    threads: int,
-    at_once: int,
-    time_left_s: Callable[[], float],
     progress: Progress,
 ) -> tuple[dict[str, tuple[Trace, ...]], dict[str, AdvisorError]]:
-    """Traces by draft content hash, and the error of each draft that has none: its engine failed, or its turn came
-    after ``time_left_s()`` was spent (the first always has its turn).
-
-    ``start_engine()`` gives an engine of its own to each replay; ``at_once`` of them share ``threads``.
-    Traces found in the store need no engine. Nothing may be timed while this runs.
-    """
-    from joblib import Parallel, delayed
-
+    """Traces by draft content hash, and the error of each draft that has none: its engine failed, or its turn never
+    came. Traces found in the store need no engine."""
     progress.stage("replay the drafts over the answers", len(candidates))
     rollout = RolloutOptions(p_min=min(p for p in P_MIN_GRID if p > 0), length=k_max, chains=ROLLOUT_CHAINS)
+    cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
     keys = {
         candidate.draft.content_hash: [
             trace_key(target, candidate.draft, transcript, rollout, build_key) for transcript in transcripts
@@ -59,13 +124,12 @@ def replay_all(
             progress.step(candidate.draft.label)
         else:
             missing.append(candidate)
-    jobs = max(1, min(len(missing), at_once))
-    outcomes = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
-        delayed(_replay_one)(start_engine, candidate, transcripts, rollout, context, max(1, threads // jobs), left_s)
-        for candidate, left_s in zip(missing, [lambda: 1.0, *[time_left_s] * len(missing)], strict=False)
-    )
+    tasks = [
+        ReplayTask(candidate.draft, candidate.placement.draft_gpu_layers, tuple(transcripts), rollout, cells)
+        for candidate in missing
+    ]
     failures: dict[str, AdvisorError] = {}
-    for candidate, outcome in zip(missing, outcomes, strict=True):
+    for candidate, outcome in zip(missing, replayer(tasks), strict=True):
         draft = candidate.draft.content_hash
         if isinstance(outcome, AdvisorError):
             failures[draft] = outcome
@@ -103,32 +167,3 @@ def trace_key(
         "rollout": vars(rollout),
         "build": build_key,
     }
-
-
-def _replay_one(
-    start_engine: Callable[[], Engine],
-    candidate: Candidate,
-    transcripts: Sequence[Transcript],
-    rollout: RolloutOptions,
-    context: int,
-    threads: int,
-    time_left_s: Callable[[], float],
-) -> list[tuple[Trace, float]] | AdvisorError:
-    if time_left_s() <= 0:
-        return BudgetTooSmall("The budget for replays was spent before its turn; give more --budget or fewer drafts.")
-    engine = start_engine()
-    try:
-        cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
-        layers = candidate.placement.draft_gpu_layers
-        options = LoadOptions(cells, threads, layers, sequences=rollout.chains + 1, outputs=ROWS_AT_ONCE)
-        engine.open("draft", candidate.draft, options)
-        scored = []
-        for transcript in transcripts:
-            started = time.perf_counter()
-            trace = engine.score(transcript, rollout)
-            scored.append((trace, time.perf_counter() - started))
-        return scored
-    except EngineError as error:
-        return error
-    finally:
-        engine.shutdown()
