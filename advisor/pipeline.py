@@ -18,6 +18,7 @@ from advisor.catalog.local import LocalModel, find_local, match_local
 from advisor.catalog.names import host_named, resolve
 from advisor.engines import ENGINES, RUNNERS, FoundRunner, StartEngine, StartRunner
 from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
+from advisor.fleet.spread import spread_over
 from advisor.gguf import read_model
 from advisor.grid import Grid, Sweep
 from advisor.host import probe, with_devices
@@ -46,7 +47,8 @@ ENGINE, SERVER = "llama-cpp-python", "llama-server"
 class Request:
     """What the user asked. ``drafts`` are model files; ``fresh`` ignores stored measurements; ``server``: the
     llama-server that answers and runs, "" where one is to be found, None to run everything in this process.
-    ``profile``: the file whose acceptance is used; without one, an imported profile that fits is."""
+    ``profile``: the file whose acceptance is used; without one, an imported profile that fits is. ``scheduler``: the
+    address of a Dask scheduler over whose workers replays are spread."""
 
     target: Path
     drafts: tuple[Path, ...]
@@ -55,6 +57,7 @@ class Request:
     fresh: bool = False
     server: str | None = None
     profile: Path | None = None
+    scheduler: str | None = None
 
 
 class Interrupted(Exception):
@@ -74,6 +77,7 @@ def recommend(
     """The whole job. Raises AdvisorError for what a user can meet, Interrupted on Ctrl-C."""
     check_budget(request.settings.budget_s)
     served = _found_server(request)
+    elsewhere = spread_over(request.scheduler, progress.note) if request.scheduler else None
     with ExitStack() as stack:
         ground = _prepare(request, served, progress, stack)
         study = Study(
@@ -85,6 +89,7 @@ def recommend(
             progress,
             start_runner or (served.start if served else None),
             _imported(request, ground, progress),
+            elsewhere,
         )
         stack.callback(study.shutdown)
         try:

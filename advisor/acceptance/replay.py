@@ -34,8 +34,8 @@ class ReplayTask:
     cells: int
 
 
-Replayer = Callable[[Sequence[ReplayTask]], Iterator[Outcome]]
-"""Outcomes in the order of the tasks, whatever the order in which they were done."""
+Replayer = Callable[[Sequence[ReplayTask]], Iterator[tuple[int, Outcome]]]
+"""(number of the task, its outcome), each as soon as it is there, in any order."""
 
 
 Elsewhere = Callable[["ReplaysHere", Build, Callable[[], float]], Replayer]
@@ -54,17 +54,18 @@ class ReplaysHere:
         self._start_engine, self._threads, self._at_once = start_engine, threads, at_once
         self._time_left_s = time_left_s
 
-    def __call__(self, tasks: Sequence[ReplayTask]) -> Iterator[Outcome]:
+    def __call__(self, tasks: Sequence[ReplayTask]) -> Iterator[tuple[int, Outcome]]:
         from joblib import Parallel, delayed
 
         jobs = max(1, min(len(tasks), self._at_once))
         threads = max(1, self._threads // jobs)
-        yield from Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
-            delayed(self._one)(task, threads, is_first=number == 0) for number, task in enumerate(tasks)
+        yield from Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
+            delayed(self._one)(number, task, threads) for number, task in enumerate(tasks)
         )
 
-    def _one(self, task: ReplayTask, threads: int, *, is_first: bool) -> Outcome:
-        return replay(self._start_engine, task, threads) if is_first or self._time_left_s() > 0 else turn_missed()
+    def _one(self, number: int, task: ReplayTask, threads: int) -> tuple[int, Outcome]:
+        has_turn = number == 0 or self._time_left_s() > 0
+        return number, replay(self._start_engine, task, threads) if has_turn else turn_missed()
 
 
 def replay(start_engine: Callable[[], Engine], task: ReplayTask, threads: int) -> Outcome:
@@ -129,7 +130,8 @@ def replay_all(
         for candidate in missing
     ]
     failures: dict[str, AdvisorError] = {}
-    for candidate, outcome in zip(missing, replayer(tasks), strict=True):
+    for number, outcome in replayer(tasks):
+        candidate = missing[number]
         draft = candidate.draft.content_hash
         if isinstance(outcome, AdvisorError):
             failures[draft] = outcome
@@ -139,7 +141,8 @@ def replay_all(
                 store.put("trace", key, trace, wall_s=seconds)
             traces[draft] = tuple(trace for trace, _ in outcome)
         progress.step(candidate.draft.label)
-    return traces, failures
+    asked = [candidate.draft.content_hash for candidate in candidates]
+    return {draft: traces[draft] for draft in asked if draft in traces}, failures
 
 
 def at_once(candidates: Sequence[Candidate], threads: int) -> int:
