@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advisor.catalog.load import FOLDER, Catalog, load
 from advisor.catalog.local import LocalModel, find_local, match_local
@@ -38,6 +39,9 @@ from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
 from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
+
+if TYPE_CHECKING:
+    from advisor.fleet.forecast import FleetAnswer
 
 LOCK_TIMEOUT_S = 3 * 3600.0
 ENGINE, SERVER = "llama-cpp-python", "llama-server"
@@ -205,6 +209,22 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
     except StoreError as error:
         note(f"The recommendation is not kept for later commands: {error.what} {error.why}".strip())
     return recommendation
+
+
+def foresee_fleet(
+    question: PriorQuestion, inventory: Path, settings: Settings, note: Callable[[str], None]
+) -> FleetAnswer:
+    """The answer for every machine of an inventory, and for all of them together. Raises AdvisorError."""
+    from advisor.fleet.forecast import answer_fleet
+    from advisor.fleet.inventory import read_inventory
+    from advisor.predict.question import Outlook, named_target
+
+    catalog = load(user_catalogue())
+    places = read_inventory(inventory, catalog)
+    target, entry = named_target(question.target, catalog, note)
+    build = Build("llama-server", f"b{question.build}" if question.build else "current", question.build)
+    asked = Outlook(target, entry, places[0].host, None, build, settings, categories=question.categories)
+    return answer_fleet(places, asked, catalog, current(data_dir()), kept_profiles.kept(data_dir()))
 
 
 def _imported_pairs(catalog: Catalog, note: Callable[[str], None]) -> tuple[PairRow, ...]:
