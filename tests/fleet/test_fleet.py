@@ -179,9 +179,7 @@ def profile_on(host, target, draft) -> Profile:
         repack_off=False,
         token_s=0.1,
         target_curve=curve,
-        draft_curves={
-            draft.content_hash: dataclasses.replace(curve, rounds_s=dict.fromkeys(range(1, 18), (0.002,) * 2))
-        },
+        draft_curves={draft.content_hash: cheap},
     )
     return dataclasses.replace(
         empty,
