@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advisor import api
 from advisor.choices import LastOption, SavedArgument, check_saved
-from advisor.commands_explain import saved_recommendation
 from advisor.failures import errors_for_people, say, version_of
 from advisor.output import check_output, deliver
 
@@ -56,7 +56,7 @@ def export(
 
         check_saved(file, last=last)
         check_output(output)
-        rec = saved_recommendation(file)
+        rec = api.load(file)
         with Store(measurements_path()) if with_texts else Store.in_memory() as store:
             profile = profile_of(
                 rec,

@@ -18,7 +18,7 @@ from advisor.predict.prior import Posterior
 from advisor.predict.question import Outlook
 from advisor.profiles.merge import same_sampling
 from advisor.profiles.record import MeasuredCost, Profile
-from advisor.recommend import Answer, answer
+from advisor.ranking import Answer, answer
 from advisor.types import Baseline, Candidate, Config, Estimate, Model
 
 

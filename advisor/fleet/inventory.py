@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
 from advisor.catalog.load import Catalog
 from advisor.catalog.names import host_named
 from advisor.catalog.records import HostEntry
@@ -36,6 +38,7 @@ class Place:
     count: int = 1
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
 @dataclass(frozen=True)
 class _Written:
     """An entry as the file has it."""
@@ -72,11 +75,8 @@ def _items(path: Path) -> list[Any]:
 
 
 def _entry(item: Any, number: int, path: Path) -> _Written:
-    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-
     try:
-        adapter = TypeAdapter(with_config(ConfigDict(extra="forbid", strict=True))(_Written))
-        one: _Written = adapter.validate_python(item if isinstance(item, dict) else {})
+        one = TypeAdapter(_Written).validate_json(json.dumps(item if isinstance(item, dict) else {}, default=str))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

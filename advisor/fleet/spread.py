@@ -7,7 +7,8 @@ back to this machine. Acceptance is the same wherever it was replayed, so nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from advisor.acceptance.replay import Elsewhere, Outcome, Replayer, ReplaysHere, ReplayTask, turn_missed
@@ -79,9 +80,13 @@ class SpreadReplays:
             client.cancel(list(futures), force=True)
 
     def _as_done(self, client: Client, futures: dict[Future[Any], int]) -> Iterator[tuple[int, Outcome]]:
+        done: SimpleQueue[Future[Any]] = SimpleQueue()
+        for future in futures:
+            future.add_done_callback(done.put)
         pending, has_any = set(futures), False
         while pending:
-            for future in _done(pending):
+            with suppress(Empty):
+                future = done.get(timeout=LOOK_UP_S)
                 pending.remove(future)
                 outcome = _outcome(future)
                 if outcome is not None:
@@ -114,16 +119,6 @@ class SpreadReplays:
 def _version(build: Build) -> tuple[str, str, int]:
     """Without the digest of the libraries: another compiler's replay is acceptance all the same."""
     return build.engine, build.version, build.llama_cpp_build
-
-
-def _done(pending: set[Future[Any]]) -> set[Future[Any]]:
-    from distributed import wait
-
-    try:
-        found: set[Future[Any]] = wait(list(pending), timeout=LOOK_UP_S, return_when="FIRST_COMPLETED").done
-        return found
-    except TimeoutError:
-        return set()
 
 
 def _outcome(future: Future[Any]) -> Outcome | None:

@@ -20,8 +20,10 @@ from advisor.engines import ENGINES, StartEngine
 from advisor.engines.base import Engine
 from advisor.errors import FileProblem
 from advisor.gguf import read_model
-from advisor.store import LOCK_NAME, LOCK_TIMEOUT_S, data_dir, timing_lock
+from advisor.host.files import host_lock_path, timing_lock
 from advisor.types import Build
+
+LOCK_TIMEOUT_S = 3 * 3600.0
 
 FindFiles = Callable[[], Iterable[Path]]
 
@@ -55,7 +57,7 @@ class Station:
         if path is None:
             return None
         here = replace(task, draft=replace(task.draft, path=str(path), paths=(str(path),)))
-        lock = nullcontext() if asked_by == machine() else timing_lock(data_dir() / LOCK_NAME, timeout_s=LOCK_TIMEOUT_S)
+        lock = nullcontext() if asked_by == machine() else timing_lock(host_lock_path(), timeout_s=LOCK_TIMEOUT_S)
         with lock:
             return replay(self._engine, here, self.threads or os.cpu_count() or 1)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.fleet.forecast import FleetAnswer, Row
 from advisor.printable import visible
-from advisor.recommend import setting_of
+from advisor.ranking import setting_of
 from advisor.types import Config, Estimate
 
 if TYPE_CHECKING:

@@ -29,15 +29,18 @@ def serve(scheduler: str, one: Station, *, ready: Callable[[str], None]) -> None
     async def run() -> None:
         worker = Worker(scheduler, nthreads=1, memory_limit=0, death_timeout=CONNECT_S)
         try:
-            async with worker:
-                ready(worker.address)
-                await worker.finished()
-        except (OSError, ValueError, TimeoutError) as error:
+            await worker
+        except (OSError, ValueError, TimeoutError, RuntimeError) as error:
             raise ServerProblem(
                 f"There is no Dask scheduler at {scheduler}.",
                 why=f"{error}.",
                 fix="Start one with `dask scheduler`; it prints its address, such as tcp://192.168.1.5:8786.",
             ) from None
+        try:
+            ready(worker.address)
+            await worker.finished()
+        finally:
+            await worker.close()
 
     open_station(one)
     asyncio.run(run())

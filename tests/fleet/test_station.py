@@ -14,7 +14,7 @@ from advisor.errors import FileProblem, StoreError
 from advisor.fleet import station as stations
 from advisor.fleet.station import Station
 from advisor.gguf import read_model
-from advisor.store import LOCK_NAME, data_dir, timing_lock
+from advisor.host.files import host_lock_path, timing_lock
 from advisor.types import Transcript
 
 ROLLOUT = RolloutOptions(0.4, 4, 2)
@@ -52,7 +52,7 @@ def test_a_draft_that_has_gone_is_no_failure(made, draft):
 
 def test_nothing_is_replayed_for_another_machine_while_this_one_times(made, draft, monkeypatch):
     monkeypatch.setattr(stations, "LOCK_TIMEOUT_S", 0.0)
-    with timing_lock(data_dir() / LOCK_NAME):
+    with timing_lock(host_lock_path()):
         with pytest.raises(StoreError, match="measuring on this machine"):
             made.replay(task(draft), "another-machine")
         (outcome,) = made.replay(task(draft), stations.machine())  # who asks holds the lock, and waits
