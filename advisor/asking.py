@@ -90,8 +90,8 @@ def understand(
 ) -> Prediction | Measurement:
     """What to do about ``advisor recommend`` with these values; ``budget`` None is the usual one.
 
-    ``server`` is the llama-server to run: "" where one is to be found, None for none. ``profile`` is a file of acceptance
-    that was measured elsewhere, ``scheduler`` the address of one that spreads replays. Raises UserError, naming the
+    ``server`` is the llama-server to run: "" where one is to be found, None for none. ``profile`` is a file of
+    acceptance measured elsewhere, ``scheduler`` the address of one that spreads replays. Raises UserError, naming the
     option, for the first value that cannot be; ``note`` is told what a person should know, such as a skipped file.
     """
     settings = options.settings(
