@@ -149,6 +149,15 @@ def recommend(
             metavar="URL", help="Replay drafts on the `advisor worker`s of this Dask scheduler.", show_default=False
         ),
     ] = None,
+    share_search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Keep the search in this database, and share its real runs with other machines of the same kind: "
+            "postgresql+psycopg://USER@HOST/DATABASE.",
+            show_default=False,
+        ),
+    ] = None,
     output_format: FormatOption = Format.text,
     show_all: Annotated[bool, typer.Option("--all", help="List every candidate, not the best of each draft.")] = False,
     fresh: FreshOption = False,
@@ -192,6 +201,7 @@ def recommend(
             note=say,
             profile=profile,
             scheduler=scheduler,
+            shared_search=share_search,
         )
         if isinstance(asked, Prediction):
             show(_foresee(asked))

@@ -35,6 +35,7 @@ from advisor.profiles.use import Imported, first_that_fits, take
 from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
 from advisor.remedies import Remedies
+from advisor.shared_study import open_storage
 from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
 from advisor.tokenizer import header_incompatibility
@@ -52,7 +53,8 @@ class Request:
     """What the user asked. ``drafts`` are model files; ``fresh`` ignores stored measurements; ``server``: the
     llama-server that answers and runs, "" where one is to be found, None to run everything in this process.
     ``profile``: the file whose acceptance is used; without one, an imported profile that fits is. ``scheduler``: the
-    address of a Dask scheduler over whose workers replays are spread."""
+    address of a Dask scheduler over whose workers replays are spread. ``shared_search``: of a database that keeps the
+    search, for all machines of this class."""
 
     target: Path
     drafts: tuple[Path, ...]
@@ -62,6 +64,7 @@ class Request:
     server: str | None = None
     profile: Path | None = None
     scheduler: str | None = None
+    shared_search: str | None = None
 
 
 class Interrupted(Exception):
@@ -82,6 +85,8 @@ def recommend(
     check_budget(request.settings.budget_s)
     served = _found_server(request)
     elsewhere = spread_over(request.scheduler, progress.note) if request.scheduler else None
+    if request.shared_search:
+        open_storage(request.shared_search)  # what is wrong with it shows now, not after minutes of measuring
     with ExitStack() as stack:
         ground = _prepare(request, served, progress, stack)
         study = Study(
@@ -94,6 +99,7 @@ def recommend(
             start_runner or (served.start if served else None),
             _imported(request, ground, progress),
             elsewhere,
+            request.shared_search,
         )
         stack.callback(study.shutdown)
         try:

@@ -59,6 +59,7 @@ class Study:
 
     ``start_runner``: what answers and runs in place of the engine, which then only replays drafts. ``imported``:
     answers and traces that need not be measured. ``elsewhere``: spreads replays over other machines.
+    ``shared_search``: the database of a search that machines of this class share.
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class Study:
         start_runner: StartRunner | None = None,
         imported: Imported | None = None,
         elsewhere: Elsewhere | None = None,
+        shared_search: str | None = None,
     ) -> None:
         self._question, self._settings = question, question.settings
-        self._imported, self._elsewhere = imported, elsewhere
+        self._imported, self._elsewhere, self._shared_search = imported, elsewhere, shared_search
         self._host, self._target = question.host, question.target
         self._candidates, self._rejected = with_one_target_placement(candidates), list(rejected)
         self._asked_drafts = sorted(candidate.draft.content_hash for candidate in candidates)
@@ -94,6 +96,7 @@ class Study:
         self._draft_visits: dict[str, list[CostCurve]] = {}
         self._predictor: Predictor | None = None
         self._trials: list[Trial] = []
+        self._others_trials: list[Trial] = []
         self._stop_reason = ""
 
     @property
@@ -196,7 +199,9 @@ class Study:
             self._predictor,
             measurer,
             journal=data_dir() / "studies.journal" if self._store.on_disk else None,
-            study_name=self._name,
+            study_name=self._shared_name() if self._shared_search else self._name,
+            shared=self._shared_search,
+            on_trial_of_others=self._others_trials.append,
             proposers=[*self._asked_drafts, *METHODS],
             k_max=self._settings.k_max,
             prompts=prompts,
@@ -217,8 +222,9 @@ class Study:
         if measured_now:
             self._store.remember(f"spent/{self._name}", str(self._spent_before_s + elapsed_s))
         target_curve = merged(self._target_visits)
-        baseline = conclusion.baseline(self._trials, target_curve)
-        found = answer(self._predictor.estimates(self._trials, baseline.tokens_per_second), self._candidates)
+        trials = [*self._trials, *self._others_trials]
+        baseline = conclusion.baseline(self._trials or trials, target_curve)
+        found = answer(self._predictor.estimates(trials, baseline.tokens_per_second), self._candidates)
         return Recommendation(
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
             build=self._runner.build,
@@ -237,11 +243,11 @@ class Study:
             traces=self._traces,
             target_curve=target_curve,
             draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
-            trials=tuple(self._trials),
+            trials=tuple(trials),
             measurement=MeasurementNotes(
                 prompts=len(self._transcripts),
                 answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),
-                trials=len(self._trials),
+                trials=len(trials),
                 anchor_drift=self._drift(),
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
@@ -249,8 +255,9 @@ class Study:
                 repack_off=self._runner.repack_off,
                 notes=(
                     *([self._imported.remark] if self._imported else []),
+                    *conclusion.shared_notes(len(self._others_trials), len(trials)),
                     *conclusion.notes(
-                        found.best, self._trials, self._engine.build, self._runner.build if self._is_served else None
+                        found.best, trials, self._engine.build, self._runner.build if self._is_served else None
                     ),
                     *conclusion.memory_notes(self._trials, self._candidates),
                 ),
@@ -405,21 +412,31 @@ class Study:
                 "or a smaller --context may help.",
             )
 
-    def _time_left_s(self) -> float:
-        return self._settings.budget_s - self._spent_before_s - (time.monotonic() - self._started)
+    def _shared_name(self) -> str:
+        """The same on every machine of this class with these versions, whoever compiled them."""
+        builds = [(one.engine, one.version, one.llama_cpp_build) for one in (self._engine.build, self._runner.build)]
+        facts = (self._facts(builds), self._plan.prompts, self._plan.max_tokens, self._plan.threads)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
-    def _name_of_question(self) -> str:
-        """The same question has the same name, whatever its budget and wherever its files are."""
+    def _facts(self, builds: object) -> tuple[object, ...]:
+        """What makes this question another one, with the ``builds`` told apart as the caller wants."""
         settings = self._settings
-        facts = (
+        return (
             self._host.fingerprint,
-            (self._engine.build.key, self._runner.build.key),
+            builds,
             self._target.content_hash,
             (self._asked_drafts, *METHODS),
             self._question.workload.content_hash,
             (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._thread_counts),
             *([self._imported.digest] if self._imported else []),
         )
+
+    def _time_left_s(self) -> float:
+        return self._settings.budget_s - self._spent_before_s - (time.monotonic() - self._started)
+
+    def _name_of_question(self) -> str:
+        """The same question has the same name, whatever its budget and wherever its files are."""
+        facts = self._facts((self._engine.build.key, self._runner.build.key))
         name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         if self._question.fresh:
             self._store.ignore_earlier()

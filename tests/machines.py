@@ -87,6 +87,8 @@ class Machine:
         """From here on this process is on this machine."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ADVISOR_DATA_DIR", str(self.data))
+            self.data.mkdir(parents=True, exist_ok=True)
+            patch.setenv("ADVISOR_LOCK_DIR", str(self.data))  # a machine of its own
             patch.setattr(pipeline, "probe", lambda *, store_dir, fresh=False: self.host)
             yield
 
@@ -113,6 +115,10 @@ def machine_b(folder: Path) -> Machine:
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> None:
+    see_models(monkeypatch)
+
+
+def see_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Model headers from records, and no tokenizer files."""
     by_path = {Path(model.path): model for model in (TARGET, SMALL, MIDDLE)}
     monkeypatch.setattr(pipeline, "read_model", lambda path: by_path[path])

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from advisor.types import Build
 
 LOCK_TIMEOUT_S = 3 * 3600.0
 
-FindFiles = Callable[[], Iterable[Path]]
+Files = Callable[[], Mapping[str, Path]]
+"""The model files that are here now, by content hash."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,20 @@ class Described:
 
 @dataclass
 class Station:
-    """``start_engine`` opens models, ``find_files`` looks for model files. ``threads`` a replay; 0: one a core."""
+    """``start_engine`` opens models, ``files`` looks for them. ``threads`` a replay; 0: one a core."""
 
     start_engine: StartEngine
-    find_files: FindFiles
+    files: Files
     threads: int = 0
     _extra_buffers: bool = True
-    _hashes: dict[tuple[Path, int, int], str] = field(default_factory=dict)
 
     def describe(self, wanted: frozenset[str]) -> Described:
-        return Described(advisor_version(), self._engine().build, wanted & self._files().keys())
+        return Described(advisor_version(), self._engine().build, wanted & self.files().keys())
 
     def replay(self, task: ReplayTask, asked_by: str) -> Outcome | None:
         """None where the draft's file is not here. While it runs nothing is timed on this machine: what times holds the
         lock, as does whoever ``asked_by`` this machine."""
-        path = self._files().get(task.draft.content_hash)
+        path = self.files().get(task.draft.content_hash)
         if path is None:
             return None
         here = replace(task, draft=replace(task.draft, path=str(path), paths=(str(path),)))
@@ -68,10 +68,18 @@ class Station:
         """Found out once, known to every replay after it."""
         self._extra_buffers = False
 
-    def _files(self) -> dict[str, Path]:
-        """Files by content hash. A file that has not changed is read once."""
+
+class FilesByContent:
+    """The files that ``find`` finds, by content hash. A file that has not changed is read once; what is no model is
+    passed over."""
+
+    def __init__(self, find: Callable[[], Iterable[Path]]) -> None:
+        self._find = find
+        self._hashes: dict[tuple[Path, int, int], str] = {}
+
+    def __call__(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
-        for path in self.find_files():
+        for path in self._find():
             try:
                 status = path.stat()
                 seen = (path, status.st_size, status.st_mtime_ns)
@@ -86,10 +94,10 @@ class Station:
 def station(models_dirs: tuple[Path, ...] = (), threads: int = 0) -> Station:
     """This machine, with the files in these folders and where programs keep their models."""
 
-    def find_files() -> Iterable[Path]:
+    def find() -> Iterable[Path]:
         return (file.path for file in find_local(models_dirs, home=Path.home(), platform=sys.platform))
 
-    return Station(ENGINES["llama-cpp-python"], find_files, threads)
+    return Station(ENGINES["llama-cpp-python"], FilesByContent(find), threads)
 
 
 _this: Station | None = None

@@ -34,11 +34,9 @@ ENGINES = {"stuck": Stuck, "failing": Failing, "other": OtherBuild}
 
 class SimulatedStation(Station):
     def __init__(self, kind: str) -> None:
-        super().__init__(lambda _buffers, _found: ENGINES.get(kind, SimulatedEngine)(WORLD_A), list)
-        self._drafts = [SMALL] if kind == "poor" else [SMALL, MIDDLE]
-
-    def _files(self):
-        return {draft.content_hash: Path("elsewhere.gguf") for draft in self._drafts}
+        drafts = [SMALL] if kind == "poor" else [SMALL, MIDDLE]
+        files = {draft.content_hash: Path("elsewhere.gguf") for draft in drafts}
+        super().__init__(lambda _buffers, _found: ENGINES.get(kind, SimulatedEngine)(WORLD_A), lambda: files)
 
     def replay(self, task, asked_by):
         print("replaying", flush=True)

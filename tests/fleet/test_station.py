@@ -12,7 +12,7 @@ from advisor.engines.base import RolloutOptions
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.errors import FileProblem, StoreError
 from advisor.fleet import station as stations
-from advisor.fleet.station import Station
+from advisor.fleet.station import FilesByContent, Station
 from advisor.gguf import read_model
 from advisor.host.files import host_lock_path, timing_lock
 from advisor.types import Transcript
@@ -31,7 +31,9 @@ def draft(smollm2: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def made(draft: Path) -> Station:
     world = World((0.1,), {read_model(draft).content_hash: SimulatedDraft(0.01, {"": 0.7})})
-    return Station(lambda _buffers, _found: SimulatedEngine(world), lambda: sorted(draft.parent.iterdir()), 1)
+    return Station(
+        lambda _buffers, _found: SimulatedEngine(world), FilesByContent(lambda: sorted(draft.parent.iterdir())), 1
+    )
 
 
 def task(draft: Path) -> ReplayTask:
