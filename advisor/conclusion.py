@@ -50,6 +50,13 @@ def memory_notes(trials: Sequence[Trial], candidates: Sequence[Candidate]) -> tu
     return tuple(said)
 
 
+def shared_notes(others: int, trials: int) -> tuple[str, ...]:
+    """Where some of the real runs are those of other machines in a shared search."""
+    if not others:
+        return ()
+    return (f"{others} of {trials} pairings that were run for real were run by other machines of this class.",)
+
+
 def notes(
     best: Estimate | None, trials: Sequence[Trial], replayed_by: Build, served_by: Build | None
 ) -> tuple[str, ...]:

@@ -141,12 +141,13 @@ def prior_question(
         return None
     if is_file_argument(target):
         target_file(target)
-    _check_categories(categories)
+    check_categories(categories)
     folders = tuple(folder.expanduser() for folder in models_dirs)
     return PriorQuestion(target, host, baseline_tps, build, k, p_min, tuple(categories), bool(only), folders)
 
 
-def _check_categories(categories: Sequence[str]) -> None:
+def check_categories(categories: Sequence[str]) -> None:
+    """OptionError for a category that the prior does not know."""
     unknown = [category for category in categories if category not in PRIOR_CATEGORIES]
     if unknown:
         raise OptionError(

@@ -98,6 +98,16 @@ def foresee(asked: Outlook, catalog: Catalog, posterior: Posterior) -> Recommend
     )
 
 
+def at_every_setting(
+    asked: Outlook, catalog: Catalog, posterior: Posterior, foreseen: Recommendation
+) -> list[Estimate]:
+    """Every candidate of an answer at every setting, each with the spread of that candidate's best setting. NothingFits
+    as ``foresee``."""
+    machines = Machines(asked.host, asked.host_entry, asked.target, catalog)
+    forecast = _Forecast(asked, catalog, posterior, machines, place_alone(asked, catalog))
+    return forecast.at_every_setting(foreseen.candidates, foreseen.estimates) if foreseen.candidates else []
+
+
 # -- what it would give ----------------------------------------------------------------------------------------------
 
 
@@ -174,6 +184,23 @@ class _Forecast:
             )
             for at, k in enumerate(found.ks)
         ]
+
+    def at_every_setting(self, candidates: Sequence[Candidate], best: Sequence[Estimate]) -> list[Estimate]:
+        """``best`` has an estimate of every candidate."""
+        spread = {one.config.draft: float(np.log(one.speedup_high / one.speedup_low)) / 2 / Z_80 for one in best}
+        tps, ks, found = self.baseline().tokens_per_second, self._ks(), []
+        for p_min in self._p_mins():
+            priced = self._predict(candidates, ks, p_min, with_sd=False)
+            speedup = _over_categories(1 / priced.speedup, len(candidates)) ** -1
+            rate = _over_categories(priced.acceptance_rate, len(candidates))
+            tokens = _over_categories(priced.tokens_per_step, len(candidates))
+            for i, candidate in enumerate(candidates):
+                log_sd, slowdown = spread[candidate.draft.content_hash], self._slowdown(candidate)
+                for at, k in enumerate(ks):
+                    given = float(speedup[i, at]) * slowdown
+                    guess = _Guess(k, p_min, given, float(rate[i, at]), float(tokens[i, at]))
+                    found.append(_estimate(candidate, guess, log_sd, tps))
+        return found
 
     def _best_guesses(self, candidates: Sequence[Candidate]) -> list[_Guess]:
         best: list[_Guess | None] = [None] * len(candidates)

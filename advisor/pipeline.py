@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advisor.catalog.load import FOLDER, Catalog, load
 from advisor.catalog.local import LocalModel, find_local, match_local
 from advisor.catalog.names import host_named, resolve
 from advisor.engines import ENGINES, RUNNERS, FoundRunner, StartEngine, StartRunner
 from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
+from advisor.fleet.spread import spread_over
 from advisor.gguf import read_model
 from advisor.grid import Grid, Sweep
 from advisor.host import probe, with_devices
@@ -27,13 +29,20 @@ from advisor.plan import Question, check_budget
 from advisor.predict.evidence import PairRow
 from advisor.predict.imported import read_kept
 from advisor.predict.prior import current
+from advisor.profiles import kept as kept_profiles
+from advisor.profiles import record as profiles
+from advisor.profiles.use import Imported, first_that_fits, take
 from advisor.progress import Progress
 from advisor.prune import CACHE_TYPES, fits_alone, prune
 from advisor.remedies import Remedies
+from advisor.shared_study import open_storage
 from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
 from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
+
+if TYPE_CHECKING:
+    from advisor.fleet.forecast import FleetAnswer
 
 LOCK_TIMEOUT_S = 3 * 3600.0
 ENGINE, SERVER = "llama-cpp-python", "llama-server"
@@ -42,7 +51,10 @@ ENGINE, SERVER = "llama-cpp-python", "llama-server"
 @dataclass(frozen=True)
 class Request:
     """What the user asked. ``drafts`` are model files; ``fresh`` ignores stored measurements; ``server``: the
-    llama-server that answers and runs, "" where one is to be found, None to run everything in this process."""
+    llama-server that answers and runs, "" where one is to be found, None to run everything in this process.
+    ``profile``: the file whose acceptance is used; without one, an imported profile that fits is. ``scheduler``: the
+    address of a Dask scheduler over whose workers replays are spread. ``shared_search``: of a database that keeps the
+    search, for all machines of this class."""
 
     target: Path
     drafts: tuple[Path, ...]
@@ -50,6 +62,9 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     fresh: bool = False
     server: str | None = None
+    profile: Path | None = None
+    scheduler: str | None = None
+    shared_search: str | None = None
 
 
 class Interrupted(Exception):
@@ -69,6 +84,9 @@ def recommend(
     """The whole job. Raises AdvisorError for what a user can meet, Interrupted on Ctrl-C."""
     check_budget(request.settings.budget_s)
     served = _found_server(request)
+    elsewhere = spread_over(request.scheduler, progress.note) if request.scheduler else None
+    if request.shared_search:
+        open_storage(request.shared_search)  # what is wrong with it shows now, not after minutes of measuring
     with ExitStack() as stack:
         ground = _prepare(request, served, progress, stack)
         study = Study(
@@ -79,6 +97,9 @@ def recommend(
             start_engine or ENGINES[ENGINE],
             progress,
             start_runner or (served.start if served else None),
+            _imported(request, ground, progress),
+            elsewhere,
+            request.shared_search,
         )
         stack.callback(study.shutdown)
         try:
@@ -124,6 +145,19 @@ class _Ground:
     candidates: list[Candidate]
     rejected: list[Rejected]
     store: Store
+
+
+def _imported(request: Request, ground: _Ground, progress: Progress) -> Imported | None:
+    """Acceptance that was measured elsewhere: the profile that was named, else one that was imported and fits."""
+    if request.profile is not None:
+        return take(profiles.read(request.profile), ground.question, ground.candidates)
+    if request.fresh:
+        return None
+    try:
+        return first_that_fits(kept_profiles.kept(data_dir()), ground.question, ground.candidates, progress.note)
+    except FileProblem as error:
+        progress.note(f"Imported profiles are left out: {error.what} {error.why}")
+        return None
 
 
 def _found_server(request: Request) -> FoundRunner | None:
@@ -184,6 +218,22 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
     except StoreError as error:
         note(f"The recommendation is not kept for later commands: {error.what} {error.why}".strip())
     return recommendation
+
+
+def foresee_fleet(
+    question: PriorQuestion, inventory: Path, settings: Settings, note: Callable[[str], None]
+) -> FleetAnswer:
+    """The answer for every machine of an inventory, and for all of them together. Raises AdvisorError."""
+    from advisor.fleet.forecast import answer_fleet
+    from advisor.fleet.inventory import read_inventory
+    from advisor.predict.question import Outlook, named_target
+
+    catalog = load(user_catalogue())
+    places = read_inventory(inventory, catalog)
+    target, entry = named_target(question.target, catalog, note)
+    build = Build("llama-server", f"b{question.build}" if question.build else "current", question.build)
+    asked = Outlook(target, entry, places[0].host, None, build, settings, categories=question.categories)
+    return answer_fleet(places, asked, catalog, current(data_dir()), kept_profiles.kept(data_dir()))
 
 
 def _imported_pairs(catalog: Catalog, note: Callable[[str], None]) -> tuple[PairRow, ...]:

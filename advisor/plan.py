@@ -88,10 +88,12 @@ def make_plan(
     settings: Settings,
     threads: Sequence[int],
     open_target: Callable[[int], None],
+    written: tuple[int, int] | None = None,
 ) -> Plan:
     """Check the prompts, time a few tokens of the target with each number of threads, and divide the budget.
 
     ``open_target(count)`` makes the engine hold it on so many threads; the engine is left with the best number.
+    ``written``: so many answers of at most so many tokens are there already, and cost nothing.
     Raises WorkloadError for a prompt that leaves no room for an answer, BudgetTooSmall when the shortest useful answers
     do not fit.
     """
@@ -113,6 +115,9 @@ def make_plan(
         best = usual
     open_target(best)
     chosen = found[best]
+    if written is not None:
+        answers, max_tokens = written
+        return Plan(answers, max_tokens, min(TRIAL_PROMPTS, answers), chosen.token_s, best, load_s)
     plan = divide(settings, len(prompts), chosen.token_s, prompt_s=chosen.prefill_s, load_s=load_s)
     return replace(plan, threads=best)
 

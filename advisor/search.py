@@ -1,12 +1,15 @@
 """Search: short real speculative runs, chosen by expected improvement, kept by Optuna.
 
 Optuna holds the trials (a journal file survives kill -9), and its WilcoxonPruner stops a loser after a few prompts.
-Which config to run next comes from the predictor's belief and is enqueued: with acceptance replayed and costs measured
-there is far more to know about a config than past objective values tell a generic sampler.
+Which config to run next comes from the predictor's belief: with acceptance replayed and costs measured there is far
+more to know about a config than past objective values tell a generic sampler.
+
+A study in a database is searched by several machines of one class at once (shared_study.py).
 """
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from advisor.journal import kept_aside, mended
 from advisor.ngram import METHODS
 from advisor.predict.predictor import Z_80, Belief, Predictor
 from advisor.progress import Progress
+from advisor.shared_study import Peers, connection_errors, lies, open_storage
 from advisor.types import Config, Run, Trial
 
 if TYPE_CHECKING:
@@ -43,6 +47,8 @@ STOPPED_MAX_TRIALS = f"{MAX_TRIALS} configurations have been run"
 STALE_LOCK_S = 3  # a search writes for milliseconds: who has not let go after this was killed
 DAMAGED_JOURNAL = "The journal of the search was damaged; it is kept as {}. What it ran is in the store."
 NO_JOURNAL = "The journal of the search cannot be written: {}. The search goes on without it."
+NO_SHARED_STUDY = "The shared search is lost: {}. This machine goes on alone."
+LOOK_UP_S = 0.5  # how often the trials of others are looked at while there is nothing else to do
 STOPPED_EMPTY = "no draft or method is left to run"
 
 RunPrompt = Callable[[Config, int], tuple[Run, Run]]
@@ -70,6 +76,9 @@ def search(
     progress: Progress,
     on_trial: Callable[[Trial], None] = lambda _trial: None,
     is_stored: Callable[[Config, int], bool] = lambda _config, _prompt: True,
+    shared: str | None = None,
+    on_trial_of_others: Callable[[Trial], None] = lambda _trial: None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> SearchResult:
     """Run configs until the answer is settled or the budget is spent.
 
@@ -79,6 +88,9 @@ def search(
     a run of it for which ``is_stored`` is false is lost, and measured again only where there is time.
     ``on_trial`` sees every trial as it ends, so that an interrupt loses none. A draft or method whose engine fails is
     dropped and named in ``failed``.
+
+    ``shared`` is the address of a database that keeps the study in place of ``journal``; trials of other machines are
+    evidence like own ones, and ``on_trial_of_others`` sees them.
     """
     space = _space(proposers, k_max)
     trials: list[Trial] = []
@@ -94,12 +106,23 @@ def search(
         left_out = "A draft" if config.draft else config.method
         progress.note(f"{left_out} is left out after its engine failed: {error.what}")
 
+    def alone(error: OSError) -> optuna.Study:
+        """What kept the study is lost: it goes on in memory."""
+        nonlocal journal, peers
+        progress.note((NO_JOURNAL if peers is None else NO_SHARED_STUDY).format(error))
+        journal = peers = None
+        return _without_journal(study_name, space, prompts, trials)
+
+    peers: Peers | None = None
+    earlier: list[tuple[Config, tuple[int, ...], bool]] = []
     try:
-        study, earlier = _resumed(journal, study_name, space, prompts, progress)
+        if shared is not None:
+            study = _shared_study(shared, study_name, space, prompts)
+            peers = Peers(study, _config, len(space), trial_s, sleep)
+        else:
+            study, earlier = _resumed(journal, study_name, space, prompts, progress)
     except OSError as error:
-        progress.note(NO_JOURNAL.format(error))
-        journal, earlier = None, []
-        study = _without_journal(study_name, space, prompts, ())
+        study = alone(error)
     progress.stage("run the best pairings", 0)
     for done, indices, pruned in earlier:
         of_interest = [index for index in indices if index < prompts]
@@ -115,10 +138,23 @@ def search(
     while True:
         if not predictor.analytics:
             return SearchResult(tuple(trials), STOPPED_EMPTY, failed)
+        pending: list[Config] = []
+        try:
+            for trial in peers.news() if peers else ():
+                trials.append(trial)
+                on_trial_of_others(trial)
+            pending = peers.pending() if peers else []
+        except OSError as error:
+            study = alone(error)
         belief = predictor.believe(trials)
+        if pending:
+            belief = predictor.believe([*trials, *lies(pending, belief, predictor.analytics)])
         config, reason = next_config(belief)
         if reason == STOPPED_SETTLED:
             config = unmeasured_pick(belief)
+        if config is None and pending and time_left_s() >= trial_s:
+            sleep(LOOK_UP_S)
+            continue
         if config is None:
             return SearchResult(tuple(trials), reason, failed)
         if len(trials) >= MAX_TRIALS:
@@ -126,17 +162,18 @@ def search(
         if time_left_s() < trial_s:
             return SearchResult(tuple(trials), STOPPED_BUDGET, failed)
         try:
-            study.enqueue_trial(_parameters(config))
-            add(_run_trial(study, space, run_prompt, prompts))
+            with connection_errors():
+                trial_run = _run_trial(study, space, config, run_prompt, prompts, peers)
+            if trial_run is None:
+                continue
+            add(trial_run)
             progress.step(f"k={config.k} p_min={config.p_min:g}" if config.draft else f"{config.method} k={config.k}")
         except TargetFailure:
             raise
         except OSError as error:
-            if journal is None:
+            if journal is None and peers is None:
                 raise
-            progress.note(NO_JOURNAL.format(error))
-            journal = None
-            study = _without_journal(study_name, space, prompts, trials)
+            study = alone(error)
         except EngineError as error:
             drop(config, error)
 
@@ -173,11 +210,22 @@ def expected_improvement(log_gain: Floats, sd: Floats) -> Floats:
     return np.asarray(log_gain * below + spread * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
 
 
-def _run_trial(study: optuna.Study, space: dict[str, Any], run_prompt: RunPrompt, prompts: int) -> Trial:
+def _run_trial(
+    study: optuna.Study,
+    space: dict[str, Any],
+    config: Config,
+    run_prompt: RunPrompt,
+    prompts: int,
+    peers: Peers | None,
+) -> Trial | None:
+    """None where another machine began the same trial first."""
     import optuna
 
+    study.sampler = _choosing(config)
     asked = study.ask(space)
-    config = _config(asked.params)
+    if peers is not None and not peers.claims(asked):
+        study.tell(asked, state=optuna.trial.TrialState.FAIL)
+        return None
     pairs: list[tuple[Run, Run]] = []
     pruned = False
     try:
@@ -191,8 +239,20 @@ def _run_trial(study: optuna.Study, space: dict[str, Any], run_prompt: RunPrompt
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
         raise
     state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
+    trial = Trial.of(config, pairs, pruned=pruned)
+    if peers is not None:
+        peers.tell_of(asked, trial)
     study.tell(asked, None if pruned else speedup_of(pairs), state=state)
-    return Trial.of(config, pairs, pruned=pruned)
+    return trial
+
+
+def _choosing(config: Config) -> optuna.samplers.BaseSampler:
+    """A sampler that gives this config, and takes nothing that another machine has put into the study."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(_parameters(config), optuna.samplers.RandomSampler(seed=0))
 
 
 def speedup_of(pairs: Sequence[tuple[Run, Run]]) -> float:
@@ -225,28 +285,34 @@ def _resumed(
     return found
 
 
+def _shared_study(url: str, name: str, space: dict[str, Any], prompts: int) -> optuna.Study:
+    study = _create_study(open_storage(url), name)
+    _add_baseline(study, space, prompts)
+    return study
+
+
 def _open_study(journal: Path | None, name: str) -> optuna.Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+    if journal is None:
+        return _create_study(optuna.storages.InMemoryStorage(), name)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    # The open lock works where symbolic links need a privilege (Windows).
+    lock = JournalFileOpenLock(str(journal), grace_period=STALE_LOCK_S)
+    return _create_study(JournalStorage(JournalFileBackend(str(journal), lock_obj=lock)), name)
+
+
+def _create_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage: optuna.storages.BaseStorage = optuna.storages.InMemoryStorage()
-    if journal is not None:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        # The open lock works where symbolic links need a privilege (Windows).
-        lock = JournalFileOpenLock(str(journal), grace_period=STALE_LOCK_S)
-        storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = optuna.pruners.WilcoxonPruner(p_threshold=0.2, n_startup_steps=2)  # 3 of 3 prompts worse: p = 1/8
     return optuna.create_study(
-        study_name=name,
-        storage=storage,
-        direction="maximize",
-        load_if_exists=True,
-        sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: every trial is enqueued whole
-        pruner=pruner,
+        study_name=name, storage=storage, direction="maximize", load_if_exists=True, pruner=pruner
     )
 
 

@@ -16,8 +16,8 @@ from advisor import conclusion, depth, places
 from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.rejection import weighed
-from advisor.acceptance.replay import at_once, replay_all
-from advisor.acceptance.transcripts import spread, write_transcripts
+from advisor.acceptance.replay import Elsewhere, Replayer, ReplaysHere, at_once, replay_all
+from advisor.acceptance.transcripts import answer_digest, spread, write_transcripts
 from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
 from advisor.cost.step_law import step_law
 from advisor.engines import StartEngine, StartRunner
@@ -28,6 +28,7 @@ from advisor.host import with_decode_bandwidth
 from advisor.ngram import METHODS
 from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, room_for_two, thread_counts, with_one_target_placement
 from advisor.predict.predictor import Predictor
+from advisor.profiles.use import Imported
 from advisor.progress import Progress
 from advisor.ranking import Answer, answer
 from advisor.remedies import Remedies
@@ -40,6 +41,7 @@ from advisor.types import (
     CostCurve,
     MeasurementNotes,
     Model,
+    Origin,
     Reason,
     Recommendation,
     Rejected,
@@ -57,7 +59,9 @@ ROUNDS_PER_VISIT: dict[Role, int] = {"target": 4, "draft": 3}
 class Study:
     """Each stage adds what the next one needs. A stage finds in the store what an earlier call has measured.
 
-    ``start_runner``: what answers and runs in place of the engine, which then only replays drafts.
+    ``start_runner``: what answers and runs in place of the engine, which then only replays drafts. ``imported``:
+    answers and traces that need not be measured. ``elsewhere``: spreads replays over other machines.
+    ``shared_search``: the database of a search that machines of this class share.
     """
 
     def __init__(
@@ -69,8 +73,12 @@ class Study:
         start_engine: StartEngine,
         progress: Progress,
         start_runner: StartRunner | None = None,
+        imported: Imported | None = None,
+        elsewhere: Elsewhere | None = None,
+        shared_search: str | None = None,
     ) -> None:
         self._question, self._settings = question, question.settings
+        self._imported, self._elsewhere, self._shared_search = imported, elsewhere, shared_search
         self._host, self._target = question.host, question.target
         self._candidates, self._rejected = with_one_target_placement(candidates), list(rejected)
         self._asked_drafts = sorted(candidate.draft.content_hash for candidate in candidates)
@@ -91,6 +99,7 @@ class Study:
         self._draft_visits: dict[str, list[CostCurve]] = {}
         self._predictor: Predictor | None = None
         self._trials: list[Trial] = []
+        self._others_trials: list[Trial] = []
         self._stop_reason = ""
         self._at_depth = depth.NOTHING
 
@@ -106,7 +115,8 @@ class Study:
         if plan is None:
             started = time.perf_counter()
             prompts = self._question.workload.prompts
-            plan = make_plan(self._runner, prompts, self._settings, self._thread_counts, self._open_target)
+            written = self._imported.size if self._imported else None
+            plan = make_plan(self._runner, prompts, self._settings, self._thread_counts, self._open_target, written)
             self._store.put("plan", key, plan, wall_s=time.perf_counter() - started)
         self._plan, self._threads = plan, plan.threads
         self._open_target(plan.threads)
@@ -114,6 +124,9 @@ class Study:
         self._spent_before_s = float(self._store.recall(f"spent/{self._name}") or 0)
 
     def write_transcripts(self) -> None:
+        if self._imported:
+            self._transcripts = self._imported.transcripts(self._runner.tokenize)
+            return
         self._transcripts = write_transcripts(
             self._runner,
             self._store,
@@ -127,7 +140,7 @@ class Study:
 
     def weigh_answers(self) -> None:
         """How likely the target was to write what it wrote: what rejection sampling weighs a draft against."""
-        sampled = self._settings.sampling.temperature > 0 and self._runner.rejection_sampling
+        sampled = self._settings.sampling.temperature > 0 and self._runner.rejection_sampling and not self._imported
         if not sampled or (self._is_served and not self._on_this_cpu):
             return
         if self._is_served:
@@ -139,21 +152,20 @@ class Study:
 
     def replay_drafts(self) -> None:
         """Acceptance of every draft for every k, n_min and p_min."""
-        self._traces, failures = replay_all(
-            self._new_engine,
+        known = self._imported.traces(self._candidates) if self._imported else {}
+        replayed, failures = replay_all(
+            self._replayer(),
             self._store,
             self._target,
-            self._candidates,
+            [candidate for candidate in self._candidates if candidate.draft.content_hash not in known],
             self._transcripts,
             build_key=self._engine.build.key,
             context=self._settings.context,
             k_max=self._settings.k_max,
-            threads=self._threads,
-            at_once=at_once(self._candidates, self._threads),
-            time_left_s=lambda: self._time_left_s() - self._settings.budget_s * (1 - REPLAYS_END),
             progress=self._progress,
             temperature=self._settings.sampling.temperature,
         )
+        self._traces = {**known, **replayed}
         self._reject(failures)
         if self._remedies.needed(self._engine) and not self._engine.repack_off:  # found by a replay
             self._engine.shutdown()
@@ -192,8 +204,9 @@ class Study:
             self._reject(failures)
 
     def predict(self) -> None:
-        ngram = NgramAcceptance(self._transcripts, context=self._settings.context, max_tokens=self._plan.max_tokens)
-        self._predictor = self._predict(ngram)
+        texts = self._transcripts
+        ngram = NgramAcceptance(texts, context=self._settings.context, max_tokens=self._plan.max_tokens)
+        self._predictor = self._predict(ngram if self._has_texts else None)
 
     def run_the_best(self) -> None:
         """Short real runs of the best few, each beside its own baseline."""
@@ -204,7 +217,9 @@ class Study:
             self._predictor,
             measurer,
             journal=data_dir() / "studies.journal" if self._store.on_disk else None,
-            study_name=self._name,
+            study_name=self._shared_name() if self._shared_search else self._name,
+            shared=self._shared_search,
+            on_trial_of_others=self._others_trials.append,
             proposers=[*self._asked_drafts, *METHODS],
             k_max=self._settings.k_max,
             prompts=prompts,
@@ -242,7 +257,7 @@ class Study:
     def look_at_depth(self) -> None:
         """What becomes of the pick in a context as long as was asked for."""
         _, found = self._answered()
-        if found.best is None or found.verdict != "speculate":
+        if found.best is None or found.verdict != "speculate" or not self._has_texts:
             return
         draft = found.best.config.draft
         candidate = next((one for one in self._candidates if one.draft.content_hash == draft), None)
@@ -290,15 +305,20 @@ class Study:
             measurement=MeasurementNotes(
                 prompts=len(self._transcripts),
                 answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),
-                trials=len(self._trials),
+                trials=len(self._all_trials),
                 anchor_drift=self._drift(),
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,
                 repack_off=self._runner.repack_off,
                 notes=(
+                    *([self._imported.remark] if self._imported else []),
+                    *conclusion.shared_notes(len(self._others_trials), len(self._all_trials)),
                     *conclusion.notes(
-                        found.best, self._trials, self._engine.build, self._runner.build if self._is_served else None
+                        found.best,
+                        self._all_trials,
+                        self._engine.build,
+                        self._runner.build if self._is_served else None,
                     ),
                     *conclusion.memory_notes(self._trials, self._candidates),
                     *conclusion.rules(found.ranked),
@@ -307,13 +327,41 @@ class Study:
                 ),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            answers=answer_texts(self._target, self._transcripts),
+            answers=answer_texts(self._target, self._transcripts) if self._has_texts else (),
             at_depth=self._at_depth.found,
+            origin=self._origin(),
         )
 
     def shutdown(self) -> None:
         self._engine.shutdown()
         self._runner.shutdown()
+
+    @property
+    def _has_texts(self) -> bool:
+        return self._imported is None or self._imported.has_texts
+
+    def _origin(self) -> Origin:
+        if self._imported:
+            return self._imported.origin
+        return Origin(
+            host=replace(self._host, measured_at="", notes=()),
+            build=self._engine.build,
+            workload=self._question.workload.name,
+            workload_hash=self._question.workload.content_hash,
+            sampling=self._settings.sampling,
+            prompts=tuple(transcript.prompt for transcript in self._transcripts),
+            answers=tuple(answer_digest(transcript) for transcript in self._transcripts),
+            max_tokens=self._plan.max_tokens,
+            k_max=self._settings.k_max,
+        )
+
+    def _replayer(self) -> Replayer:
+        def time_left_s() -> float:
+            return self._time_left_s() - self._settings.budget_s * (1 - REPLAYS_END)
+
+        together = at_once(self._candidates, self._threads)
+        here = ReplaysHere(self._new_engine, threads=self._threads, at_once=together, time_left_s=time_left_s)
+        return self._elsewhere(here, self._engine.build, time_left_s) if self._elsewhere else here
 
     @property
     def _is_served(self) -> bool:
@@ -328,9 +376,14 @@ class Study:
     def _answered(self) -> tuple[Baseline, Answer]:
         """The answer from whatever has been measured."""
         assert self._predictor is not None
-        baseline = conclusion.baseline(self._trials, merged(self._target_visits))
-        estimates = self._predictor.estimates(self._trials, baseline.tokens_per_second)
-        return baseline, answer(estimates, self._candidates)
+        trials = self._all_trials
+        baseline = conclusion.baseline(self._trials or trials, merged(self._target_visits))
+        return baseline, answer(self._predictor.estimates(trials, baseline.tokens_per_second), self._candidates)
+
+    @property
+    def _all_trials(self) -> list[Trial]:
+        """Those of this process and of others that search with it."""
+        return [*self._trials, *self._others_trials]
 
     def _ground_at_depth(self) -> depth.Ground:
         return depth.Ground(
@@ -406,12 +459,15 @@ class Study:
             loading=self._loading(models),
             points=curve_points(b_max, coarse=coarse),
             depth=depth,
-            text=text_for_timing(self._transcripts, depth + length),
+            text=text_for_timing(self._texts_for_timing(), depth + length),
             sampling=self._settings.sampling,
             rounds=ROUNDS_PER_VISIT[role],
             budget_s=share_s if role == "target" else share_s / len(self._candidates),
             visit=visit,
         )
+
+    def _texts_for_timing(self) -> tuple[Transcript, ...]:
+        return self._transcripts if self._has_texts else tuple(replace(t, answer_tokens=()) for t in self._transcripts)
 
     def _loading(self, models: Mapping[Role, Model]) -> dict[str, object]:
         """How these models are loaded, where that changes what a decode costs."""
@@ -461,20 +517,31 @@ class Study:
                 "or a smaller --context may help.",
             )
 
+    def _shared_name(self) -> str:
+        """The same on every machine of this class with these versions, whoever compiled them."""
+        builds = [(one.engine, one.version, one.llama_cpp_build) for one in (self._engine.build, self._runner.build)]
+        facts = (self._facts(builds), self._plan.prompts, self._plan.max_tokens, self._plan.threads)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def _facts(self, builds: object) -> tuple[object, ...]:
+        """What makes this question another one, with the ``builds`` told apart as the caller wants."""
+        settings = self._settings
+        return (
+            self._host.fingerprint,
+            builds,
+            self._target.content_hash,
+            (self._asked_drafts, *METHODS),
+            self._question.workload.content_hash,
+            (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._thread_counts),
+            *([self._imported.digest] if self._imported else []),
+        )
+
     def _time_left_s(self) -> float:
         return self._settings.budget_s - self._spent_before_s - (time.monotonic() - self._started)
 
     def _name_of_question(self) -> str:
         """The same question has the same name, whatever its budget and wherever its files are."""
-        settings = self._settings
-        facts = (
-            self._host.fingerprint,
-            (self._engine.build.key, self._runner.build.key),
-            self._target.content_hash,
-            (self._asked_drafts, *METHODS),
-            self._question.workload.content_hash,
-            (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._thread_counts),
-        )
+        facts = self._facts((self._engine.build.key, self._runner.build.key))
         name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         if self._question.fresh:
             self._store.ignore_earlier()

@@ -298,8 +298,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One prompt and the target's own answer, as tokens. ``ended``: the answer's last token is an end token.
-    ``probability[i]``: with which the target's sampling chose token i; () where nobody asked."""
+    """One prompt and the target's own answer, as tokens. ``ended``: the answer's last token is an end token;
+    ``probability[i]``: with which the target's sampling chose token i; () where nobody asked; ``prompt``: the digest
+    of the prompt's messages."""
 
     category: str
     prompt_tokens: tuple[int, ...]
@@ -307,6 +308,7 @@ class Transcript:
     ended: bool
     text: str = ""
     probability: tuple[float, ...] = ()
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -326,6 +328,28 @@ class Trace:
     probability: tuple[float, ...]
     rollout: dict[int, tuple[float, ...]] = field(default_factory=dict)
     chance: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where answers and traces come from. ``prompts`` and ``answers``: a digest of each, in the order of the traces.
+
+    ``max_tokens`` capped an answer, ``k_max`` is the longest draft that the traces can tell about. Without
+    ``has_texts`` they are masked: they tell whether a proposal agreed, not which token it was. ``profile`` is the
+    digest of the profile that they were imported with, "" where this machine measured them.
+    """
+
+    host: Host
+    build: Build
+    workload: str
+    workload_hash: str
+    sampling: Sampling
+    prompts: tuple[str, ...]
+    answers: tuple[str, ...]
+    max_tokens: int
+    k_max: int
+    has_texts: bool = True
+    profile: str = ""
 
 
 @dataclass(frozen=True)
@@ -490,7 +514,8 @@ class Recommendation:
     """The answer. ``estimates`` are ranked best first. ``best`` is None when the verdict is no; ``runner_up`` is the
     best estimate of another draft. Traces and curves are keyed by the draft's content hash. ``answers`` are in the
     order of the traces of every draft; ``what_if`` answers beside the ranking, where it was as cheap to ask;
-    ``at_depth`` is what becomes of ``best`` in a long context, where one was asked for and could be measured."""
+    ``at_depth`` is what becomes of ``best`` in a long context, where one was asked for and could be measured;
+    ``origin`` is of the traces, None where there are none."""
 
     host: Host
     build: Build
@@ -516,6 +541,7 @@ class Recommendation:
     answers: tuple[AnswerText, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
     at_depth: AtDepth | None = None
+    origin: Origin | None = None
 
     def draft_of(self, config: Config) -> Model:
         """The draft model of a config. KeyError when the config belongs to another recommendation."""

@@ -20,7 +20,22 @@ from advisor.progress import Silent
 from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, Recipe, base_model, build
 from advisor.types import Config, Host, Model, Sampling, Settings
 from advisor.workload import builtin
-from benchmarks import acceptance, answer, grid, ngram, report, rules, rungs, scaling, served, server_loop, sweep
+from benchmarks import (
+    acceptance,
+    answer,
+    fleet,
+    fleet_report,
+    grid,
+    ngram,
+    report,
+    rules,
+    rungs,
+    scaling,
+    served,
+    server_loop,
+    shared_search,
+    sweep,
+)
 from benchmarks.measure import Bench
 from benchmarks.served import ServedEngine
 
@@ -217,6 +232,14 @@ def baseline(_host: Host, _seed: int) -> Iterator[str]:
     )
 
 
+def many_machines(_host: Host, _seed: int) -> Iterator[str]:
+    """A simulated fleet; draws docs/images/fleet.svg."""
+    replays = fleet.replays(fleet.WORKERS, fleet.PAIRS, fleet.REPLAY_S)
+    prices = fleet.prices(fleet.PRICING_WORKERS, fleet.PAIRS, fleet.HOSTS)
+    fleet_report.picture(replays, prices, IMAGES / "fleet.svg")
+    yield from fleet_report.lines(replays, prices, shared_search.measure())
+
+
 def _by_hash(paths: Sequence[Path]) -> dict[str, Model]:
     models = [read_model(path) for path in paths]
     return {model.content_hash: model for model in models}
@@ -245,5 +268,6 @@ CHECKS: dict[str, tuple[str, Part]] = {
     "ngram": ("Replayed n-gram methods against the real server", ngram_methods),
     "rules": ("Both ways to verify a draft against real runs", rules_of_verification),
     "demo": ("The demo's pick against an exhaustive sweep", demo_sweep),
+    "fleet": ("A simulated fleet: 1000 pairs, 50 machines", many_machines),
     "baseline": ("The target beside an idle draft", baseline),
 }

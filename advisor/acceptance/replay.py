@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from advisor.engines.base import Engine, LoadOptions, RolloutOptions
 from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.progress import Progress
 from advisor.store import Store
-from advisor.types import Candidate, Model, Trace, Transcript
+from advisor.types import Build, Candidate, Model, Placement, Trace, Transcript
 
 P_MIN_GRID = (0.0, 0.4, 0.6, 0.75, 0.9)
 ROWS_AT_ONCE = 64  # positions scored in one decode: 64 rows of logits are 39 MB for a vocabulary of 152k
@@ -18,8 +19,86 @@ SCORING_COPIES = 3  # logits as llama.cpp reserves them, as it hands them out, a
 ROLLOUT_CHAINS = 8  # per answer: enough to know the mean length of a doomed draft, cheap enough to be always on
 
 
+Outcome = list[tuple[Trace, float]] | AdvisorError
+"""Of one draft: a trace an answer with the seconds it took, or why there is none."""
+
+
+@dataclass(frozen=True)
+class ReplayTask:
+    """One draft over all answers, in a context of ``cells`` tokens.
+
+    ``temperature``: of the answers, for the chances under rejection sampling where they know their probabilities.
+    """
+
+    draft: Model
+    placement: Placement
+    transcripts: tuple[Transcript, ...]
+    rollout: RolloutOptions
+    cells: int
+    temperature: float = 0.0
+
+
+Replayer = Callable[[Sequence[ReplayTask]], Iterator[tuple[int, Outcome]]]
+"""(number of the task, its outcome), each as soon as it is there, in any order."""
+
+
+Elsewhere = Callable[["ReplaysHere", Build, Callable[[], float]], Replayer]
+"""(replays on this machine, its build, time_left_s) -> replays on any of several machines."""
+
+
+class ReplaysHere:
+    """Replays on this machine: ``at_once`` of them share ``threads``, each with an engine of its own.
+
+    None begins after ``time_left_s()`` is spent, but the first always has its turn. Nothing may be timed meanwhile.
+    """
+
+    def __init__(
+        self, start_engine: Callable[[], Engine], *, threads: int, at_once: int, time_left_s: Callable[[], float]
+    ) -> None:
+        self._start_engine, self._threads, self._at_once = start_engine, threads, at_once
+        self._time_left_s = time_left_s
+
+    def __call__(self, tasks: Sequence[ReplayTask]) -> Iterator[tuple[int, Outcome]]:
+        from joblib import Parallel, delayed
+
+        jobs = max(1, min(len(tasks), self._at_once))
+        threads = max(1, self._threads // jobs)
+        yield from Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
+            delayed(self._one)(number, task, threads) for number, task in enumerate(tasks)
+        )
+
+    def _one(self, number: int, task: ReplayTask, threads: int) -> tuple[int, Outcome]:
+        has_turn = number == 0 or self._time_left_s() > 0
+        return number, replay(self._start_engine, task, threads) if has_turn else turn_missed()
+
+
+def replay(start_engine: Callable[[], Engine], task: ReplayTask, threads: int) -> Outcome:
+    """One draft over its answers, in an engine that is gone afterwards."""
+    engine = start_engine()
+    try:
+        place, sequences = task.placement, task.rollout.chains + 1
+        options = LoadOptions(
+            task.cells, threads, place.draft_gpu_layers, sequences, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
+        )
+        engine.open("draft", task.draft, options)
+        scored = []
+        for transcript in task.transcripts:
+            started = time.perf_counter()
+            trace = engine.score(transcript, task.rollout, "draft", task.temperature)
+            scored.append((trace, time.perf_counter() - started))
+        return scored
+    except EngineError as error:
+        return error
+    finally:
+        engine.shutdown()
+
+
+def turn_missed() -> BudgetTooSmall:
+    return BudgetTooSmall("The budget for replays was spent before its turn; give more --budget or fewer drafts.")
+
+
 def replay_all(
-    start_engine: Callable[[], Engine],
+    replayer: Replayer,
     store: Store,
     target: Model,
     candidates: Sequence[Candidate],
@@ -28,23 +107,14 @@ def replay_all(
     build_key: str,
     context: int,
     k_max: int,
-    threads: int,
-    at_once: int,
-    time_left_s: Callable[[], float],
     progress: Progress,
     temperature: float = 0.0,
 ) -> tuple[dict[str, tuple[Trace, ...]], dict[str, AdvisorError]]:
-    """Traces by draft content hash, and the error of each draft that has none: its engine failed, or its turn came
-    after ``time_left_s()`` was spent (the first always has its turn).
-
-    ``temperature``: of the answers, for the chances under rejection sampling where they know their probabilities.
-    ``start_engine()`` gives an engine of its own to each replay; ``at_once`` of them share ``threads``.
-    Traces found in the store need no engine. Nothing may be timed while this runs.
-    """
-    from joblib import Parallel, delayed
-
+    """Traces by draft content hash, and the error of each draft that has none: its engine failed, or its turn never
+    came. Traces found in the store need no engine. ``temperature`` as in ReplayTask."""
     progress.stage("replay the drafts over the answers", len(candidates))
     rollout = RolloutOptions(p_min=min(p for p in P_MIN_GRID if p > 0), length=k_max, chains=ROLLOUT_CHAINS)
+    cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
     keys = {
         candidate.draft.content_hash: [
             trace_key(target, candidate.draft, transcript, rollout, build_key, temperature)
@@ -62,15 +132,13 @@ def replay_all(
             progress.step(candidate.draft.label)
         else:
             missing.append(candidate)
-    jobs = max(1, min(len(missing), at_once))
-    outcomes = Parallel(n_jobs=jobs, backend="threading", return_as="generator")(
-        delayed(_replay_one)(
-            start_engine, candidate, transcripts, rollout, temperature, context, max(1, threads // jobs), left_s
-        )
-        for candidate, left_s in zip(missing, [lambda: 1.0, *[time_left_s] * len(missing)], strict=False)
-    )
+    tasks = [
+        ReplayTask(candidate.draft, candidate.placement, tuple(transcripts), rollout, cells, temperature)
+        for candidate in missing
+    ]
     failures: dict[str, AdvisorError] = {}
-    for candidate, outcome in zip(missing, outcomes, strict=True):
+    for number, outcome in replayer(tasks):
+        candidate = missing[number]
         draft = candidate.draft.content_hash
         if isinstance(outcome, AdvisorError):
             failures[draft] = outcome
@@ -80,7 +148,8 @@ def replay_all(
                 store.put("trace", key, trace, wall_s=seconds)
             traces[draft] = tuple(trace for trace, _ in outcome)
         progress.step(candidate.draft.label)
-    return traces, failures
+    asked = [candidate.draft.content_hash for candidate in candidates]
+    return {draft: traces[draft] for draft in asked if draft in traces}, failures
 
 
 def at_once(candidates: Sequence[Candidate], threads: int) -> int:

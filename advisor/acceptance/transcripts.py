@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from advisor.engines.again import asked_again_once
 from advisor.engines.base import Runner
@@ -43,13 +44,14 @@ def write_transcripts(
     progress.stage("the target writes its answers", len(prompts))
     written = []
     for prompt in prompts:
-        key = transcript_key(target, prompt, sampling, max_tokens, context, engine.build.key)
+        asked = prompt_digest(prompt)
+        key = transcript_key(target, asked, prompt.category, sampling, max_tokens, context, engine.build.key)
         transcript = store.get("transcript", key, Transcript)
         if transcript is None:
             started = time.perf_counter()
             transcript = _write(engine, prompt, sampling, context, max_tokens)
             store.put("transcript", key, transcript, wall_s=time.perf_counter() - started)
-        written.append(transcript)
+        written.append(replace(transcript, prompt=asked))
         progress.step(prompt.category)
     useful = tuple(transcript for transcript in written if len(transcript.answer_tokens) > 1)
     if not useful:
@@ -62,17 +64,27 @@ def write_transcripts(
 
 
 def transcript_key(
-    target: Model, prompt: Prompt, sampling: Sampling, max_tokens: int, context: int, build_key: str
+    target: Model, prompt: str, category: str, sampling: Sampling, max_tokens: int, context: int, build_key: str
 ) -> dict[str, object]:
+    """``prompt`` is its digest."""
     return {
         "target": target.content_hash,
-        "prompt": _digest((message.role, message.content) for message in prompt.messages),
-        "category": prompt.category,
+        "prompt": prompt,
+        "category": category,
         "sampling": vars(sampling),
         "max_tokens": max_tokens,
         "context": context,
         "build": build_key,
     }
+
+
+def prompt_digest(prompt: Prompt) -> str:
+    """The same for the same messages, whatever they are called."""
+    return _digest((message.role, message.content) for message in prompt.messages)
+
+
+def answer_digest(transcript: Transcript) -> str:
+    return _digest(transcript.answer_tokens)
 
 
 def _write(engine: Runner, prompt: Prompt, sampling: Sampling, context: int, max_tokens: int) -> Transcript:

@@ -1,0 +1,135 @@
+"""``advisor profile``: acceptance as files that other machines use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from advisor import api
+from advisor.choices import LastOption, SavedArgument, check_saved
+from advisor.failures import errors_for_people, say, version_of
+from advisor.output import check_output, deliver
+
+if TYPE_CHECKING:
+    from advisor.profiles.record import Profile
+
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Write it to this file, not to standard output."),
+]
+ProfileFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files written by `profile export`.")]
+
+commands = typer.Typer(
+    name="profile",
+    help="Share acceptance between machines: export what was measured here, import what was measured elsewhere.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(commands)
+
+
+@commands.command()
+def export(
+    file: SavedArgument = None,
+    last: LastOption = False,
+    with_texts: Annotated[
+        bool,
+        typer.Option(
+            "--with-texts",
+            help="Include prompts and answers, so that other drafts can be replayed over them. Without it a profile "
+            "tells only where a draft agreed.",
+        ),
+    ] = False,
+    output: OutputFile = None,
+) -> None:
+    """Write the acceptance and the costs behind a recommendation as a profile."""
+    with errors_for_people():
+        from advisor.profiles.kept import find
+        from advisor.profiles.make import profile_of
+        from advisor.store import Store, data_dir, measurements_path
+
+        check_saved(file, last=last)
+        check_output(output)
+        rec = api.load(file)
+        with Store(measurements_path()) if with_texts else Store.in_memory() as store:
+            profile = profile_of(
+                rec,
+                version_of("draft-advisor"),
+                with_texts=with_texts,
+                store=store,
+                imported=lambda digest: find(digest, data_dir()),
+            )
+        _write(profile, output)
+
+
+@commands.command(name="import")
+def import_profiles(files: ProfileFiles) -> None:
+    """Keep profiles, so that `recommend` uses the acceptance of those that fit its question."""
+    with errors_for_people():
+        from advisor.profiles.kept import keep
+        from advisor.store import data_dir
+
+        for path, profile in zip(files, _read(files), strict=True):
+            news = "Imported" if keep(profile, data_dir()) else "Known already"
+            say(f"{news}: {path}\n{_summary(profile)}")
+
+
+@commands.command()
+def merge(files: ProfileFiles, output: OutputFile = None) -> None:
+    """Write several profiles of one target, workload and sampling as one."""
+    with errors_for_people():
+        from advisor.profiles.merge import merge as merged_of
+
+        check_output(output)
+        merged, left_out = merged_of(_read(files))
+        for other in left_out:
+            say(f"Of {other.title} only costs are taken: its answers are other answers, so its traces do not compare.")
+        _write(merged, output)
+
+
+@commands.command(name="list")
+def list_profiles() -> None:
+    """Say which profiles are kept here, and in which files."""
+    with errors_for_people():
+        from advisor.profiles.kept import kept, path_of
+        from advisor.store import data_dir
+
+        profiles = list(kept(data_dir()))
+        lines = [f"{path_of(one.digest, data_dir())}\n{_summary(one)}" for one in profiles]
+        deliver(lambda stream: print("\n".join(lines) or "No profile is kept here.", file=stream), None)
+
+
+def _read(files: Sequence[Path]) -> list[Profile]:
+    from advisor.profiles.record import read
+
+    return [read(path.expanduser()) for path in files]
+
+
+def _write(profile: Profile, output: Path | None) -> None:
+    from advisor.profiles.record import dumps
+
+    text = dumps(profile).decode()
+    deliver(lambda stream: print(text, file=stream, end=""), output)
+    if output is not None:
+        say(f"Written to {output}\n{_summary(profile)}")
+
+
+def _summary(profile: Profile) -> str:
+    origin = profile.origin
+    tokens = sum(len(one.answer_tokens) for one in profile.transcripts)
+    texts = "with texts" if origin.has_texts else "without texts"
+    machines = ", ".join(dict.fromkeys(cost.host.cpu for cost in profile.costs)) or "no machine"
+    return "\n".join(
+        [
+            f"  {profile.title}: {', '.join(draft.label for draft in profile.drafts)}",
+            f"  {len(profile.transcripts)} answers, {tokens} tokens, workload {origin.workload}, temperature "
+            f"{origin.sampling.temperature:g}, {texts}",
+            f"  replayed on {origin.host.cpu} with {origin.build.engine} {origin.build.version}; costs of {machines}",
+        ]
+    )

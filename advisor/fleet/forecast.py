@@ -1,0 +1,142 @@
+"""What each machine of a fleet should run: from profiles where costs were measured on it, else from the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from advisor import outlook
+from advisor.catalog.load import Catalog
+from advisor.catalog.local import match_entry
+from advisor.cost.step_law import step_law
+from advisor.errors import NothingFits
+from advisor.fleet.inventory import Place
+from advisor.fleet.pairing import Shared, best_shared
+from advisor.predict.drafts import judge_draft, nothing_to_try
+from advisor.predict.predictor import Predictor
+from advisor.predict.prior import Posterior
+from advisor.predict.question import Outlook
+from advisor.profiles.merge import same_sampling
+from advisor.profiles.record import MeasuredCost, Profile
+from advisor.ranking import Answer, answer
+from advisor.types import Baseline, Candidate, Config, Estimate, Model
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of machine. ``answer`` is None where the target does not run there, for the reason ``why_not``.
+
+    ``estimates``: every setting that was priced. ``profile``: the digest of the one that this machine's costs are from,
+    "" where they are foreseen.
+    """
+
+    place: Place
+    answer: Answer | None
+    baseline: Baseline | None
+    candidates: tuple[Candidate, ...]
+    estimates: dict[Config, Estimate]
+    profile: str = ""
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class FleetAnswer:
+    """``shared`` serves the machines that can run the target; None where nothing beats the target alone on them."""
+
+    target: Model
+    rows: tuple[Row, ...]
+    shared: Shared | None
+
+    @property
+    def able(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.answer is not None)
+
+    def draft_of(self, config: Config) -> Model:
+        """KeyError for a config that no machine can run."""
+        drafts = (candidate.draft for row in self.rows for candidate in row.candidates)
+        found = next((draft for draft in drafts if draft.content_hash == config.draft), None)
+        if found is None:
+            raise KeyError(config.draft)
+        return found
+
+
+def answer_fleet(
+    places: Sequence[Place], asked: Outlook, catalog: Catalog, posterior: Posterior, profiles: Iterable[Profile]
+) -> FleetAnswer:
+    """``asked`` is the question, whatever its host."""
+    kept = [one for one in profiles if _is_about(one, asked, catalog)]
+    rows = tuple(
+        _row(place, replace(asked, host=place.host, host_entry=place.entry), catalog, posterior, kept)
+        for place in places
+    )
+    able = [row for row in rows if row.answer is not None]
+    shared = best_shared([row.estimates for row in able], [row.place.count for row in able])
+    return FleetAnswer(asked.target, rows, shared)
+
+
+def _row(place: Place, asked: Outlook, catalog: Catalog, posterior: Posterior, profiles: Sequence[Profile]) -> Row:
+    found = next(((one, cost) for one in profiles for cost in one.costs if _is_of(cost, place)), None)
+    if found is not None:
+        asked = replace(asked, baseline_tps=1 / found[1].token_s)
+    try:
+        foreseen = outlook.foresee(asked, catalog, posterior)
+    except NothingFits as error:
+        return Row(place, None, None, (), {}, why_not=f"{error.what} {error.why}".strip())
+    estimates = {one.config: one for one in outlook.at_every_setting(asked, catalog, posterior, foreseen)}
+    candidates = list(foreseen.candidates)
+    if found is not None:
+        measured, added = _from_profile(*found, asked, candidates, catalog)
+        drafts = {config.draft for config in measured}
+        estimates = {config: one for config, one in estimates.items() if config.draft not in drafts} | measured
+        candidates += added
+    best = answer(list(estimates.values()), candidates, nothing=nothing_to_try(list(foreseen.rejected)))
+    digest = found[0].digest if found is not None else ""
+    return Row(place, best, foreseen.baseline, tuple(candidates), estimates, digest)
+
+
+def _from_profile(
+    profile: Profile, cost: MeasuredCost, asked: Outlook, candidates: Sequence[Candidate], catalog: Catalog
+) -> tuple[dict[Config, Estimate], list[Candidate]]:
+    """Its drafts at every setting, under the names that the catalogue has for them, and those that it has not."""
+    drafts = {one.content_hash: one for one in profile.drafts if one.content_hash in cost.draft_curves}
+    predictor = Predictor(
+        {draft: profile.traces[draft] for draft in drafts},
+        cost.target_curve,
+        {draft: cost.draft_curves[draft] for draft in drafts},
+        step_law(cost.build),
+        k_max=min(profile.origin.k_max, asked.settings.k_max),
+        max_tokens=profile.origin.max_tokens,
+    )
+    known = {(one.draft.name, one.draft.quant): one for one in candidates}
+    names, added = {}, []
+    for digest, draft in drafts.items():
+        entry = match_entry(draft, tuple(catalog.entries.values()))
+        candidate = known.get((entry.name, draft.quant)) if entry is not None else None
+        if candidate is None:
+            judged = judge_draft(asked, draft)
+            if not isinstance(judged, Candidate):
+                continue
+            candidate = judged
+            added.append(judged)
+        names[digest] = candidate.draft.content_hash
+    estimates = predictor.estimates([], 1 / cost.token_s)
+    renamed = (
+        replace(one, config=replace(one.config, draft=names[one.config.draft]))
+        for one in estimates
+        if one.config.draft in names
+    )
+    return {one.config: one for one in renamed}, added
+
+
+def _is_about(profile: Profile, asked: Outlook, catalog: Catalog) -> bool:
+    """Whether it is of the target that was asked for, by its file or by the catalogue, and of the sampling."""
+    if not same_sampling(profile.origin.sampling, asked.settings.sampling):
+        return False
+    if profile.target.content_hash == asked.target.content_hash:
+        return True
+    entry = match_entry(profile.target, tuple(catalog.entries.values()))
+    return entry is not None and entry is asked.target_entry and profile.target.quant == asked.target.quant
+
+
+def _is_of(cost: MeasuredCost, place: Place) -> bool:
+    return cost.host.fingerprint == place.host.fingerprint

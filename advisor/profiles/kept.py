@@ -1,0 +1,44 @@
+"""Imported profiles on disk: one file each, named by its digest, so that nothing is there twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from advisor.errors import StoreError
+from advisor.host.files import write_atomically
+from advisor.profiles.record import Profile, dumps, read
+
+FOLDER = "profiles"
+
+
+def path_of(digest: str, data_dir: Path) -> Path:
+    return data_dir / FOLDER / f"{digest}.json"
+
+
+def keep(profile: Profile, data_dir: Path) -> bool:
+    """False when it is kept already. Raises StoreError when it cannot be written."""
+    path = path_of(profile.digest, data_dir)
+    if path.exists():
+        return False
+    try:
+        write_atomically(path, dumps(profile))
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written.",
+            why=f"The system says: {error.strerror or error}.",
+            fix="Set ADVISOR_DATA_DIR to a directory that can be written.",
+        ) from None
+    return True
+
+
+def kept(data_dir: Path) -> Iterator[Profile]:
+    """Everything imported, the newest first. Raises FileProblem naming a file that was changed."""
+    profiles = [read(path) for path in sorted((data_dir / FOLDER).glob("*.json"))]
+    yield from sorted(profiles, key=lambda one: (one.created_at, one.digest), reverse=True)
+
+
+def find(digest: str, data_dir: Path) -> Profile | None:
+    """The profile with this digest, None where it is not kept."""
+    path = path_of(digest, data_dir)
+    return read(path) if path.exists() else None

@@ -1,0 +1,223 @@
+"""A search in a database: nothing is run twice, a machine that is killed or a database that is lost ends nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+from typer.testing import CliRunner
+
+from advisor.cli import app
+from advisor.errors import OptionError, ServerProblem
+from advisor.progress import Silent
+from advisor.search import search, unmeasured_pick
+from advisor.shared_study import BY, LOST_AFTER, Peers, lies, open_storage
+from advisor.types import Config, Trial
+from tests.fleet.cluster import ROOT
+from tests.fleet.postgres import missing, postgres
+from tests.machines import WORLD_A, machine_a, models, true_speedup
+from tests.test_search import PROMPTS, Runner, predictor
+
+__all__ = ["models"]
+COSTS = {"a": 0.01, "b": 0.02}
+FACTORS = {"a": 1.02, "b": 0.97}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/search.sqlite3"
+
+
+def shared_search(database: str, runner=None, others=None, notes=None, sleep=None, left_s=lambda: 1e9):
+    guess = predictor(COSTS)
+    runner = runner or Runner(guess, FACTORS)
+
+    class Heard(Silent):
+        def note(self, text):
+            (notes if notes is not None else []).append(text)
+
+    def no_sleep(_seconds):
+        raise AssertionError("it waited for nobody")
+
+    found = search(
+        guess,
+        runner,
+        journal=None,
+        study_name="s",
+        proposers=sorted(COSTS),
+        k_max=8,
+        prompts=PROMPTS,
+        trial_s=10,
+        time_left_s=left_s,
+        progress=Heard(),
+        shared=database,
+        on_trial_of_others=(others if others is not None else []).append,
+        sleep=sleep or no_sleep,
+    )
+    return found, runner
+
+
+def begun_elsewhere(database: str, config: Config, age: timedelta = timedelta()) -> tuple[optuna.Study, int]:
+    """Another machine is running this config."""
+    study = optuna.load_study(study_name="s", storage=database)
+    space = next(one.distributions for one in study.get_trials() if one.distributions)
+    params = {"proposer": config.draft, "k": config.k, "p_min": config.p_min, "n_min": 0, "ngram_size": 0}
+    running = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.RUNNING, params=params, distributions=space, user_attrs={BY: "another"}
+    )
+    running.datetime_start = datetime.now() - age
+    study.add_trial(running)
+    return study, study.get_trials()[-1]._trial_id
+
+
+def first_choice(tmp_path: Path) -> Config:
+    found, _ = shared_search(f"sqlite:///{tmp_path}/first.sqlite3")
+    return found.trials[0].config
+
+
+def empty_study(database: str) -> None:
+    shared_search(database, left_s=lambda: 0.0)
+
+
+def test_what_one_machine_ran_another_does_not_run_again(database):
+    first, ran = shared_search(database)
+    others: list[Trial] = []
+    second, ran_too = shared_search(database, others=others)
+    assert ran.asked
+    assert ran_too.asked == []
+    assert [one.config for one in others] == [one.config for one in first.trials]
+    assert second.trials == first.trials
+    assert second.stop_reason == first.stop_reason
+
+
+def test_what_another_machine_is_running_is_not_begun_and_is_waited_for(database, tmp_path):
+    taken = first_choice(tmp_path)
+    empty_study(database)
+    study, trial_id = begun_elsewhere(database, taken)
+    waited: list[float] = []
+
+    def it_fails_elsewhere(seconds: float) -> None:
+        waited.append(seconds)
+        study._storage.set_trial_state_values(trial_id, optuna.trial.TrialState.FAIL)
+
+    found, _ = shared_search(database, sleep=it_fails_elsewhere)
+    ran = [one.config for one in found.trials]
+    if waited:  # nothing else was worth a run until it was known
+        assert ran[-1] == taken or taken not in ran
+    assert ran[0] != taken
+    assert len(set(ran)) == len(ran)
+
+
+def test_a_trial_of_a_machine_that_was_killed_is_run_by_another(database, tmp_path):
+    taken = first_choice(tmp_path)
+    empty_study(database)
+    begun_elsewhere(database, taken, age=timedelta(seconds=LOST_AFTER * 10 + 1))
+    found, _ = shared_search(database)
+    assert found.trials[0].config == taken
+
+
+def test_of_two_machines_that_begin_the_same_the_later_one_steps_back(database, tmp_path):
+    taken = first_choice(tmp_path)
+    empty_study(database)
+    study, _ = begun_elsewhere(database, taken)
+    params = study.get_trials()[-1].params
+    space = study.get_trials()[-1].distributions
+
+    def asked_now() -> optuna.Trial:
+        study.sampler = optuna.samplers.PartialFixedSampler(params, optuna.samplers.RandomSampler(seed=0))
+        return study.ask(space)
+
+    peers = Peers(study, lambda _params: taken, len(space), 10, lambda _seconds: None)
+    assert not peers.claims(asked_now())
+
+
+def test_a_lie_says_what_is_believed():
+    guess = predictor(COSTS)
+    belief = guess.believe([])
+    best = unmeasured_pick(belief)
+    (lie,) = lies([best, Config("gone", 1)], belief, guess.analytics)
+    after = guess.believe([lie])
+    at = belief.configs.index(best)
+    assert after.log_mean[at] == pytest.approx(belief.log_mean[at], abs=1e-3)
+    assert after.log_sd()[at] < belief.log_sd()[at]
+    assert best in after.measured
+
+
+def test_a_database_that_is_lost_does_not_end_the_search(database, monkeypatch):
+    notes: list[str] = []
+    guess = predictor(COSTS)
+    runner = Runner(guess, FACTORS)
+    alone, _ = shared_search(f"{database}-alone")
+
+    def lost(*_arguments, **_named):
+        raise optuna.exceptions.StorageInternalError("the connection is gone")
+
+    def lose_it(config, prompt):
+        monkeypatch.setattr(optuna.storages.RDBStorage, "set_trial_intermediate_value", lost)
+        monkeypatch.setattr(optuna.storages.RDBStorage, "set_trial_state_values", lost)
+        return runner(config, prompt)
+
+    lose_it.asked = runner.asked
+    found, _ = shared_search(database, runner=lose_it, notes=notes)
+    assert [one.config for one in found.trials] == [one.config for one in alone.trials]
+    assert any("goes on alone" in note and "connection is gone" in note for note in notes)
+
+
+def test_what_is_no_database_is_named_without_its_password():
+    with pytest.raises(OptionError, match="not the address of a database"):
+        open_storage("nonsense")
+    with pytest.raises(ServerProblem) as caught:
+        open_storage("postgresql+psycopg://me:secret@127.0.0.1:9/none")
+    assert "secret" not in str(caught.value)
+    assert "127.0.0.1:9" in str(caught.value)
+
+
+def test_a_database_that_does_not_answer_shows_before_anything_is_measured(tmp_path):
+    for name in ("t.gguf", "d.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    arguments = ["recommend", "--target", str(tmp_path / "t.gguf"), "--draft", str(tmp_path / "d.gguf")]
+    result = CliRunner().invoke(app, [*arguments, "--share-search", "sqlite:////nowhere/at/all.sqlite3"])
+    assert result.exit_code == 2
+    assert "does not answer" in result.stderr
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "PostgreSQL is here")
+def test_two_processes_search_one_study_in_postgresql(models, tmp_path):
+    alone = machine_a(tmp_path / "alone").recommend()
+    with postgres() as address:
+        processes = [_searching(tmp_path / name, address) for name in ("one", "two")]
+        for process in processes:
+            assert process.stdout.readline() == "ready\n", process.communicate()
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        texts = [process.communicate(timeout=120) for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], texts
+        results = [json.loads(text.splitlines()[-1]) for text, _ in texts]
+        third = machine_a(tmp_path / "third")
+        later = third.recommend(shared_search=address)
+    together = [trial for result in results for trial in result["trials"]]
+    assert sum(engine.runs for engine in third.engines) == 0  # both are known to whoever comes later
+    assert {(t.config.draft or t.config.method, t.config.k, t.config.p_min) for t in later.trials} == {
+        tuple(trial) for trial in together
+    }
+    assert any("run by other machines" in note for note in later.measurement.notes)
+    best = true_speedup(WORLD_A, alone.best.config)
+    for result in results:
+        assert true_speedup(WORLD_A, Config(*result["best"])) >= 0.98 * best
+
+
+def _searching(data: Path, address: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.fleet.searching", str(data), address],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,184 @@
+"""Replays over workers in processes of their own: the same traces as from one process, whatever happens to a worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from advisor.acceptance.replay import P_MIN_GRID, ReplaysHere, ReplayTask
+from advisor.cli import app
+from advisor.engines.base import RolloutOptions
+from advisor.engines.llama_cpp_python import LlamaCppPython
+from advisor.engines.simulated import SimulatedEngine
+from advisor.errors import ServerProblem
+from advisor.fleet.spread import SpreadReplays, spread_over
+from advisor.gguf import read_model
+from advisor.testing.zoo import Recipe, build
+from advisor.types import Placement, Recommendation, Transcript
+from tests.fleet.cluster import Cluster, cluster, wait_for
+from tests.machines import MIDDLE, SMALL, Machine, OtherBuild, machine_a, models
+
+__all__ = ["models"]
+SEVERAL = 3
+
+
+@pytest.fixture
+def dask() -> Iterator[Cluster]:
+    with cluster() as one:
+        yield one
+
+
+@pytest.fixture
+def alone(models, tmp_path: Path) -> Recommendation:
+    """What one process finds."""
+    return machine_a(tmp_path / "alone").recommend()
+
+
+class NeverReplays(SimulatedEngine):
+    def score(self, *arguments):
+        raise AssertionError("replayed on the machine that asked")
+
+
+def over(dask: Cluster, tmp_path: Path, make: type[SimulatedEngine] = NeverReplays) -> tuple[Recommendation, Machine]:
+    machine = machine_a(tmp_path / "spread")
+    machine.make = make
+    return machine.recommend(scheduler=dask.address), machine
+
+
+def same(found: Recommendation, alone: Recommendation) -> bool:
+    assert found.traces == alone.traces
+    assert list(found.traces) == list(alone.traces)
+    assert found.rejected == alone.rejected
+    return found.estimates == alone.estimates
+
+
+def test_several_workers_give_what_one_process_gives(dask, alone, tmp_path):
+    for _ in range(SEVERAL):
+        dask.simulated_worker()
+    found, machine = over(dask, tmp_path)
+    assert same(found, alone)
+    assert machine.notes == []
+
+
+def test_the_replay_of_a_killed_worker_is_done_by_another(dask, alone, tmp_path):
+    victim = dask.simulated_worker("stuck")
+
+    def kill_in_the_middle() -> None:
+        wait_for(victim, "replaying")
+        dask.simulated_worker()
+        victim.kill()
+
+    killer = threading.Thread(target=kill_in_the_middle)
+    killer.start()
+    found, _ = over(dask, tmp_path)
+    killer.join()
+    assert same(found, alone)
+
+
+def test_without_any_worker_left_this_machine_does_the_rest(dask, alone, tmp_path):
+    victim = dask.simulated_worker("stuck")
+
+    def kill_the_only_one() -> None:
+        wait_for(victim, "replaying")
+        victim.kill()
+
+    killer = threading.Thread(target=kill_the_only_one)
+    killer.start()
+    found, machine = over(dask, tmp_path, SimulatedEngine)
+    killer.join()
+    assert same(found, alone)
+    assert any("No worker is left" in note for note in machine.notes)
+
+
+def test_a_draft_that_no_worker_has_is_replayed_here(dask, alone, tmp_path):
+    dask.simulated_worker("poor")
+    replayed_here: list[str] = []
+
+    class Recording(SimulatedEngine):
+        def score(self, *arguments):
+            replayed_here.append(self._loaded["draft"].name)
+            return super().score(*arguments)
+
+    found, machine = over(dask, tmp_path, Recording)
+    assert same(found, alone)
+    assert set(replayed_here) == {MIDDLE.name}
+    assert any("1 of 2 drafts are on no worker" in note for note in machine.notes)
+
+
+def test_a_worker_with_another_build_is_left_out_by_name(dask, alone, tmp_path):
+    dask.simulated_worker("other")
+    found, machine = over(dask, tmp_path, SimulatedEngine)
+    assert same(found, alone)
+    assert any(f"simulated {OtherBuild(None).build.version}" in note for note in machine.notes)
+
+
+def test_an_engine_that_fails_on_a_worker_is_tried_here(dask, alone, tmp_path):
+    dask.simulated_worker("failing")
+    found, _ = over(dask, tmp_path, SimulatedEngine)
+    assert same(found, alone)
+
+
+def test_what_workers_have_not_done_in_time_missed_its_turn(dask, models):
+    """The one that is stuck is not waited for once the budget is spent; what is done is kept."""
+    stuck = dask.simulated_worker("stuck")
+    machine_notes: list[str] = []
+    transcripts = (Transcript("code", (1, 2), (3, 4, 5), ended=False),)
+    tasks = [ReplayTask(draft, Placement(), transcripts, RolloutOptions(0.4, 4, 2), 64) for draft in (SMALL, MIDDLE)]
+    engine = SimulatedEngine(machine_a(Path()).world)
+
+    def start_a_sound_one() -> None:
+        wait_for(stuck, "replaying")
+        dask.simulated_worker()
+
+    sound = threading.Thread(target=start_a_sound_one)
+    sound.start()
+    here = ReplaysHere(lambda: engine, threads=1, at_once=1, time_left_s=lambda: 0.0)
+    spread = SpreadReplays(dask.address, here, engine.build, lambda: 0.0, machine_notes.append)
+    outcomes = dict(spread(tasks))
+    sound.join()
+    kinds = sorted(type(outcome).__name__ for outcome in outcomes.values())
+    assert kinds == ["BudgetTooSmall", "list"]
+
+
+def test_there_must_be_a_scheduler():
+    with pytest.raises(ServerProblem, match="no Dask scheduler at tcp://127"):
+        spread_over("tcp://127.0.0.1:9", print)
+    with pytest.raises(ServerProblem, match="no Dask scheduler at nonsense"):
+        spread_over("nonsense://x", print)
+
+
+def test_a_worker_without_a_scheduler_exits_2():
+    result = CliRunner().invoke(app, ["worker", "--scheduler", "nonsense://x"])
+    assert result.exit_code == 2
+    assert "no Dask scheduler" in result.stderr
+
+
+def test_real_drafts_replayed_by_two_advisor_workers_are_bit_for_bit_those_of_one_process(dask, tmp_path):
+    files = [build(Recipe(24, quant)) for quant in ("Q8_0", "Q4_0")]
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for file in files:
+        (folder / file.name).symlink_to(file)
+    drafts = [read_model(file) for file in files]
+    tokens = tuple(range(300, 340))
+    transcripts = (Transcript("code", tokens[:16], tokens[16:], ended=False),) * 2
+    rollout = RolloutOptions(p_min=P_MIN_GRID[1], length=4, chains=2)
+    tasks = [ReplayTask(draft, Placement(), transcripts, rollout, 256) for draft in drafts]
+
+    def forever() -> float:
+        return 1e9
+
+    here = ReplaysHere(LlamaCppPython, threads=1, at_once=1, time_left_s=forever)
+    expected = dict(here(tasks))
+    for _ in drafts:
+        dask.worker("--models-dir", folder, "--threads", "1")
+    unplaced = [dataclasses.replace(draft, path="/nowhere", paths=()) for draft in drafts]
+    elsewhere = [dataclasses.replace(task, draft=draft) for task, draft in zip(tasks, unplaced, strict=True)]
+    found = dict(SpreadReplays(dask.address, here, LlamaCppPython().build, forever, print)(elsewhere))
+    for number in range(len(tasks)):
+        assert [trace for trace, _ in found[number]] == [trace for trace, _ in expected[number]]
