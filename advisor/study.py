@@ -301,7 +301,7 @@ class Study:
             traces=self._traces,
             target_curve=merged(self._target_visits),
             draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
-            trials=tuple(self._trials),
+            trials=tuple(self._all_trials),
             measurement=MeasurementNotes(
                 prompts=len(self._transcripts),
                 answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),

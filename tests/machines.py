@@ -19,8 +19,8 @@ from advisor import pipeline
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.pipeline import Request
 from advisor.progress import Silent
+from advisor.testing.builders import TARGET_S, make_host, make_model
 from advisor.types import Build, Config, Host, Message, Model, Prompt, Recommendation, Settings, Workload
-from tests.builders import TARGET_S, make_host, make_model
 
 GIB = 1024**3
 TARGET = make_model("Target-14B", "Q8_0", weights_bytes=14 * GIB)

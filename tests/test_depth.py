@@ -18,6 +18,7 @@ from advisor.gguf import read_model
 from advisor.ngram import METHODS
 from advisor.progress import Silent
 from advisor.store import Store
+from advisor.testing.builders import make_candidate, make_estimate, make_trial
 from advisor.testing.zoo import Recipe, build
 from advisor.types import (
     AtDepth,
@@ -32,7 +33,6 @@ from advisor.types import (
     to_json,
 )
 from advisor.workload import builtin
-from tests.builders import make_candidate, make_estimate, make_trial
 from tests.test_pipeline import MIDDLE, SMALL, WORKLOAD, WORLD, ask_server, models
 from tests.test_pipeline import ask as ask_about
 

@@ -9,7 +9,7 @@ from advisor.engines.simulated import SimulatedEngine
 from advisor.errors import EngineCrash
 from advisor.exporters import llama_server
 from advisor.prune import draft_in_ram, prune
-from tests.builders import make_gpu_host, make_host
+from advisor.testing.builders import make_gpu_host, make_host
 from tests.test_pipeline import SERVER, SMALL, TARGET, WORLD, ask, ask_server, models
 
 __all__ = ["models"]

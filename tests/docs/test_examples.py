@@ -10,8 +10,8 @@ import pytest
 
 import advisor
 from advisor.errors import OptionError
+from advisor.testing.saved import SAVED, deployed
 from scripts.reference import DOCS
-from tests.export.saved import SAVED, deployed
 
 
 def example(page: str, language: str) -> str:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from advisor.dialect import dialect_of
 from advisor.exporters.llama_server import command, shell
-from advisor.types import Build, Placement, Recommendation, Sampling, Settings
-from tests.builders import (
+from advisor.testing.builders import (
     GIB,
     make_candidate,
     make_estimate,
@@ -20,6 +19,7 @@ from tests.builders import (
     make_model,
     make_recommendation,
 )
+from advisor.types import Build, Placement, Recommendation, Sampling, Settings
 from tests.engines.fake_llama_server import DATA, options
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")

@@ -21,8 +21,8 @@ from advisor.predict.question import catalogue_model
 from advisor.profiles.kept import keep
 from advisor.profiles.record import MeasuredCost, Profile
 from advisor.report.json_document import host_document
+from advisor.testing.builders import TARGET_S, make_curve, make_estimate, make_host
 from advisor.types import Build, Config, Estimate
-from tests.builders import TARGET_S, make_curve, make_estimate, make_host
 from tests.profiles.test_files import make_profile
 
 TARGET = "qwen2.5-14b-q8"

@@ -17,8 +17,8 @@ from advisor.errors import FileProblem
 from advisor.profiles.merge import merge
 from advisor.profiles.record import MeasuredCost, Profile, content_digest, dumps, loads
 from advisor.store import save_last
+from advisor.testing.builders import make_curve, make_host, make_model, make_recommendation
 from advisor.types import Build, Origin, Sampling, Trace, Transcript
-from tests.builders import make_curve, make_host, make_model, make_recommendation
 
 TARGET = make_model(path="")
 DRAFTS = {name: make_model(name, "Q8_0", path="") for name in ("Draft-A", "Draft-B", "Draft-C")}

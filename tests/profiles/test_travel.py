@@ -13,8 +13,8 @@ from advisor.profiles.kept import find, keep, kept
 from advisor.profiles.make import profile_of
 from advisor.profiles.record import Profile, dumps
 from advisor.store import Store, measurements_path
+from advisor.testing.builders import make_recommendation
 from advisor.types import Message, Model, Prompt, Recommendation, Workload
-from tests.builders import make_recommendation
 from tests.machines import (
     MIDDLE,
     SMALL,
