@@ -307,8 +307,8 @@ class Transcript:
     answer_tokens: tuple[int, ...]
     ended: bool
     text: str = ""
-    probability: tuple[float, ...] = ()
     prompt: str = ""
+    probability: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

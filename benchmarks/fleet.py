@@ -26,10 +26,12 @@ from advisor.cost.step_law import CURRENT
 from advisor.engines.base import RolloutOptions
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.fleet.spread import SpreadReplays
+from advisor.predict.belief import shipped
 from advisor.predict.evidence import machine_of, side_of_entry
-from advisor.predict.prior import Case, predict, shipped
+from advisor.predict.prior import predict
 from advisor.predict.question import catalogue_model
-from advisor.types import Model, Trace, Transcript
+from advisor.predict.terms import Case
+from advisor.types import Model, Placement, Trace, Transcript
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -66,7 +68,7 @@ class Spread:
 
 def replays(workers: Sequence[int], pairs: int, replay_s: float) -> list[Spread]:
     """Every pair replayed once, by the product's own spreading over workers in processes of their own."""
-    tasks = [ReplayTask(draft, 0, _transcripts(), ROLLOUT, 256) for draft in simulated_drafts(pairs)]
+    tasks = [ReplayTask(draft, Placement(), _transcripts(), ROLLOUT, 256) for draft in simulated_drafts(pairs)]
     found = []
     for count in workers:
         with _cluster(count, "replay", str(pairs), str(replay_s)) as address:

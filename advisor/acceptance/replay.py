@@ -184,35 +184,3 @@ def trace_key(
         "rollout": vars(rollout),
         "build": build_key,
     }
-
-
-def _replay_one(
-    start_engine: Callable[[], Engine],
-    candidate: Candidate,
-    transcripts: Sequence[Transcript],
-    rollout: RolloutOptions,
-    temperature: float,
-    context: int,
-    threads: int,
-    time_left_s: Callable[[], float],
-) -> list[tuple[Trace, float]] | AdvisorError:
-    if time_left_s() <= 0:
-        return BudgetTooSmall("The budget for replays was spent before its turn; give more --budget or fewer drafts.")
-    engine = start_engine()
-    try:
-        cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
-        place, sequences = candidate.placement, rollout.chains + 1
-        options = LoadOptions(
-            cells, threads, place.draft_gpu_layers, sequences, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
-        )
-        engine.open("draft", candidate.draft, options)
-        scored = []
-        for transcript in transcripts:
-            started = time.perf_counter()
-            trace = engine.score(transcript, rollout, "draft", temperature)
-            scored.append((trace, time.perf_counter() - started))
-        return scored
-    except EngineError as error:
-        return error
-    finally:
-        engine.shutdown()

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from advisor import outlook
 from advisor.catalog.load import Catalog
-from advisor.catalog.local import match_entry
+from advisor.catalog.matching import match_entry
 from advisor.cost.step_law import step_law
 from advisor.errors import NothingFits
 from advisor.fleet.inventory import Place
 from advisor.fleet.pairing import Shared, best_shared
+from advisor.predict.belief import Posterior
 from advisor.predict.drafts import judge_draft, nothing_to_try
 from advisor.predict.predictor import Predictor
-from advisor.predict.prior import Posterior
 from advisor.predict.question import Outlook
 from advisor.profiles.merge import same_sampling
 from advisor.profiles.record import MeasuredCost, Profile
