@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from advisor.engines.process import child_environment
+from chaos.cover import worth_keeping
 from chaos.mutations import fuzz_seeds
 from chaos.outcome import Outcome
 
@@ -54,7 +55,8 @@ def fuzz(folder: Path, seconds: int, *, keep: bool = False, seed: int = 1) -> It
     if any(findings.iterdir()):
         shutil.copytree(findings, kept, dirs_exist_ok=True)
     if keep:
-        _run(["-merge=1", *LIMITS, str(SEEDS), str(corpus)], timeout_s=seconds + 120)
+        for path in worth_keeping(corpus.iterdir(), known=SEEDS.iterdir()):
+            shutil.copy(path, SEEDS / path.name)
     runs = int(_number(r"number_of_executed_units:\s*(\d+)", done.stderr))
     edges = int(_number(r".*cov: (\d+)", done.stderr))
     yield Outcome(WHAT, runs, tuple(found), f"{seconds} s, {edges} edges of advisor.gguf reached")

@@ -89,3 +89,13 @@ def test_timings_that_overlap_are_seen():
 
     assert not list(resume.overlaps([entry(1, 0, 1), entry(2, 1, 2), entry(1, 2, 3)]))
     assert len(list(resume.overlaps([entry(1, 0, 2), entry(2, 1, 3)]))) == 1
+
+
+def test_seeds_are_files_that_make_the_reader_take_a_new_step(tmp_path: Path):
+    from chaos.cover import worth_keeping
+
+    sound = mutations.seeds()["llama"]
+    contents = {"sound": sound, "twin": sound + b"\0", "cut": sound[:40], "cut alike": sound[:41], "no model": b"no"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    assert [path.name for path in worth_keeping(tmp_path.iterdir())] == ["no model", "cut", "sound"]
