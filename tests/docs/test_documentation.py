@@ -19,7 +19,7 @@ from scripts import reference
 ROOT = reference.ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*.md")])
 COMMANDS = typer.main.get_command(app)
-PROMPTED = re.compile(r"^(?:    |\$ )?(?:\.venv/bin/)?(advisor|python -m benchmarks|make) (?P<rest>.*)$")
+PROMPTED = re.compile(r"^(?:\.venv/bin/)?(advisor|python -m benchmarks|make) (?P<rest>.*)$")
 INLINE = re.compile(r"`(?:\.venv/bin/)?(advisor|python -m benchmarks|make) (?P<rest>[^`]*)`")
 
 
@@ -42,17 +42,21 @@ def commands_in(text: str) -> Iterator[tuple[str, str]]:
         yield match[1], match["rest"]
 
 
-ALL_COMMANDS = [(page, *command) for page in PAGES for command in commands_in(page.read_text(encoding="utf-8"))]
+def told(program: str) -> pytest.MarkDecorator:
+    """Parametrizes over (page, what follows) of every command of a program; generated pages are tested below."""
+    found = {
+        (page.relative_to(ROOT).as_posix(), rest)
+        for page in PAGES
+        if page not in reference.PAGES
+        for name, rest in commands_in(page.read_text(encoding="utf-8"))
+        if name == program
+    }
+    assert found
+    return pytest.mark.parametrize(("page", "rest"), sorted(found))
 
 
-def test_pages_have_commands() -> None:
-    assert len([one for one in ALL_COMMANDS if one[1] == "advisor"]) > 30
-
-
-@pytest.mark.parametrize(
-    ("page", "rest"), [(page.relative_to(ROOT), rest) for page, program, rest in ALL_COMMANDS if program == "advisor"]
-)
-def test_every_advisor_command_exists_with_its_options(page: Path, rest: str) -> None:
+@told("advisor")
+def test_every_advisor_command_exists_with_its_options(page: str, rest: str) -> None:
     words = [word for word in shlex.split(rest, comments=True) if word not in ("...", "…", "|")]
     if not words or words[0].startswith("--"):
         known = {name for option in COMMANDS.params for name in option.opts}
@@ -64,18 +68,14 @@ def test_every_advisor_command_exists_with_its_options(page: Path, rest: str) ->
     assert asked <= known, f"{page}: advisor {rest}"
 
 
-@pytest.mark.parametrize(
-    ("page", "rest"), [(page.relative_to(ROOT), rest) for page, program, rest in ALL_COMMANDS if program == "make"]
-)
-def test_every_target_of_make_exists(page: Path, rest: str) -> None:
+@told("make")
+def test_every_target_of_make_exists(page: str, rest: str) -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert rest.split()[0] in targets, page
 
 
-@pytest.mark.parametrize(
-    ("page", "rest"), [(page.relative_to(ROOT), rest) for page, program, rest in ALL_COMMANDS if "bench" in program]
-)
-def test_every_benchmark_exists(page: Path, rest: str) -> None:
+@told("python -m benchmarks")
+def test_every_benchmark_exists(page: str, rest: str) -> None:
     part = rest.split()[0]
     assert part in {*DOCUMENTED, *CHECKS, "PART"}, page
 
