@@ -113,12 +113,16 @@ def _check(rec: Recommendation, llama_server: Path | None, workload: Path | None
 def _report(checked: Checked) -> str:
     tokens, expected = sum(run.tokens for run in checked.runs), checked.expected
     rates, speeds = expected.acceptance, expected.tokens_per_second
+    rate = (
+        f"expected {rates.low:.1%} to {rates.high:.1%}: {checked.acceptance_place}"
+        if rates is not None
+        else f"recommended {expected.acceptance_rate:.1%}: not judged, texts differ too much in it"
+    )
     categories = ", ".join(dict.fromkeys(prompt.category for prompt in checked.prompts))
     asked = f"{len(checked.runs)} prompts"
     lines = [
         f"llama-server {checked.build.version} speculated: {asked} ({categories}), {tokens} tokens.",
-        f"  acceptance  {checked.acceptance:7.1%}        expected {rates.low:.1%} to {rates.high:.1%}: "
-        f"{checked.acceptance_place}",
+        f"  acceptance  {checked.acceptance:7.1%}        {rate}",
         f"  speed       {checked.tokens_per_second:7.2f} tok/s  expected {speeds.low:.2f} to {speeds.high:.2f} tok/s: "
         f"{checked.speed_place}",
         f"Expected of {asked} in 19 checks of 20. How much prompts differ is from {expected.spread.source}.",

@@ -43,8 +43,9 @@ class Checked:
         return sum(run.tokens - 1 for run in self.runs) / sum(run.decode_s for run in self.runs)
 
     @property
-    def acceptance_place(self) -> Place:
-        return self.expected.acceptance.place(self.acceptance)
+    def acceptance_place(self) -> Place | None:
+        """None where it is not judged."""
+        return self.expected.acceptance.place(self.acceptance) if self.expected.acceptance is not None else None
 
     @property
     def speed_place(self) -> Place:
@@ -52,7 +53,7 @@ class Checked:
 
     @property
     def inside(self) -> bool:
-        return self.acceptance_place == self.speed_place == "inside"
+        return self.speed_place == "inside" and self.acceptance_place in ("inside", None)
 
 
 def check(

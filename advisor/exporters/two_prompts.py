@@ -31,6 +31,7 @@ SURE = 0.95
 ENOUGH = 4  # figures of single prompts, or of kinds of text, from which a spread is taken
 RULE_ACCEPTANCE_SD = 0.15  # between the built-in prompts 0.07 to 0.17, over the drafts of the demo
 LEAST_DRIFT = 0.05  # of a machine, between the measurement and now
+SAYS_NOTHING = 0.8  # width of an interval of acceptance that no server would fall out of
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Expected:
-    """What is expected of these prompts with 95 %."""
+    """What is expected of these prompts with 95 %. ``acceptance`` is None where prompts differ so much in it that these
+    say nothing, as with n-gram methods, which find much to copy in one text and nothing in another."""
 
-    acceptance: Interval
+    acceptance_rate: float
+    acceptance: Interval | None
     tokens_per_second: Interval
     spread: Spread
 
@@ -65,18 +68,19 @@ class Expected:
 def expected(rec: Recommendation, best: Estimate, prompts: Sequence[Prompt]) -> Expected:
     """``best`` is the pick of the recommendation; at least one prompt."""
     spread = spread_of(rec, best)
-    return Expected(_acceptance(rec, best, prompts, spread), _speed(rec, best, prompts, spread), spread)
+    rate, half = _acceptance_of(best, prompts), _half_width_of_acceptance(rec, best, prompts, spread)
+    interval = Interval(max(0.0, rate - half), min(1.0, rate + half))
+    judged = interval if interval.high - interval.low < SAYS_NOTHING else None
+    return Expected(rate, judged, _speed(rec, best, prompts, spread), spread)
 
 
-def _acceptance(rec: Recommendation, best: Estimate, prompts: Sequence[Prompt], spread: Spread) -> Interval:
+def _half_width_of_acceptance(rec: Recommendation, best: Estimate, prompts: Sequence[Prompt], spread: Spread) -> float:
     seen = spread.figures or rec.measurement.prompts
     if best.evidence == "prior" or seen == 0:
         doubt = _acceptance_for(best) * _log_doubt(best)
     else:
         doubt = spread.acceptance_sd / math.sqrt(seen)
-    rate = _acceptance_of(best, prompts)
-    half = _quantile(spread) * math.sqrt(doubt**2 + spread.acceptance_sd**2 / len(prompts))
-    return Interval(max(0.0, rate - half), min(1.0, rate + half))
+    return _quantile(spread) * math.sqrt(doubt**2 + spread.acceptance_sd**2 / len(prompts))
 
 
 def _speed(rec: Recommendation, best: Estimate, prompts: Sequence[Prompt], spread: Spread) -> Interval:

@@ -73,6 +73,14 @@ def test_one_that_accepts_less_or_more_is_outside_at_whatever_speed(
     assert (checked.inside, checked.speed_place, checked.acceptance_place) == (False, "inside", place)
 
 
+def test_what_is_not_judged_is_not_held_against_it(tmp_path: Path) -> None:
+    rec = saved(tmp_path)
+    rates = dict(zip("abcd", (0.0, 1.0, 0.0, 1.0), strict=True))
+    best = dataclasses.replace(rec.best, acceptance_by_category=rates, speedup_by_category=dict.fromkeys("abcd", 1.42))
+    checked = check(dataclasses.replace(rec, best=best), fake(tmp_path), PROMPTS, PATIENT)
+    assert (checked.acceptance_place, checked.speed_place, checked.inside) == (None, "inside", True)
+
+
 def test_another_build_than_was_measured_is_known(tmp_path: Path) -> None:
     rec = saved(tmp_path)
     checked = check(rec, fake(tmp_path), PROMPTS, PATIENT)

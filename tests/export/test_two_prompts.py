@@ -71,7 +71,7 @@ def test_the_centre_is_that_of_the_kinds_of_text_that_are_asked() -> None:
     def centre(*prompts: Prompt) -> tuple[float, float]:
         found = expected(rec, rec.best, prompts)
         speeds = found.tokens_per_second
-        return (found.acceptance.low + found.acceptance.high) / 2, math.sqrt(speeds.low * speeds.high) / 20
+        return found.acceptance_rate, math.sqrt(speeds.low * speeds.high) / 20
 
     assert centre(CHAT, CHAT) == pytest.approx((0.4, 1.0))
     assert centre(CODE, CHAT) == pytest.approx((0.6, 4 / 3))
@@ -135,6 +135,17 @@ def test_of_a_server_as_it_should_be_19_checks_in_20_pass_and_of_another_hardly_
             inside[shift] += interval.place(shown) == "inside"
     assert 0.9 <= inside[0.0] / 400 <= 0.99
     assert inside[-0.4] / 400 < 0.15
+
+
+def test_acceptance_is_not_judged_where_texts_differ_by_more_than_two_can_say() -> None:
+    """The figures of ngram-simple by kind of text, from a real recommendation."""
+    rates = dict(zip("abcdefg", (0.56, 0.44, 0.16, 0.18, 0.65, 0.0, 0.92), strict=True))
+    speedups = dict(zip("abcdefg", (1.48, 1.42, 1.01, 1.01, 2.42, 0.98, 1.91), strict=True))
+    rec = sure(acceptance_rate=0.52, acceptance_by_category=rates, speedup_by_category=speedups)
+    found = expected(rec, rec.best, (Prompt((), "a"), Prompt((), "b")))
+    assert found.acceptance is None
+    assert found.acceptance_rate == pytest.approx(0.5)
+    assert found.tokens_per_second.low > 10
 
 
 def test_a_value_is_placed() -> None:
