@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from advisor.api import check as check
+    from advisor.api import doctor as doctor
     from advisor.api import explain as explain
     from advisor.api import export as export
+    from advisor.api import fit_priors as fit_priors
+    from advisor.api import import_results as import_results
     from advisor.api import load as load
+    from advisor.api import local_models as local_models
+    from advisor.api import models as models
+    from advisor.api import observe as observe
     from advisor.api import probe as probe
+    from advisor.api import pull as pull
     from advisor.api import recommend as recommend
     from advisor.api import sweep as sweep
     from advisor.api import to_html as to_html
@@ -35,10 +42,17 @@ _HOMES = {
     "Recommendation": "advisor.types",
     "Workload": "advisor.types",
     "check": "advisor.api",
+    "doctor": "advisor.api",
     "explain": "advisor.api",
     "export": "advisor.api",
+    "fit_priors": "advisor.api",
+    "import_results": "advisor.api",
     "load": "advisor.api",
+    "local_models": "advisor.api",
+    "models": "advisor.api",
+    "observe": "advisor.api",
     "probe": "advisor.api",
+    "pull": "advisor.api",
     "recommend": "advisor.api",
     "sweep": "advisor.api",
     "to_html": "advisor.api",

@@ -8,7 +8,11 @@
     to_html     a recommendation and its reasons as one page              -> str
     check       the exported llama-server command, started for real       -> Checked
     load        a recommendation that was kept                            -> Recommendation
+    observe     a running llama-server beside its recommendation          -> View
     probe       the machine                                               -> Host
+    doctor      what is found, what is missing, how to fix each           -> Findings
+    models, local_models, pull      what the catalogue knows, what is on this disk, and a download
+    import_results, fit_priors      measurements of others, and priors that have learnt from them
 
 The records are those of ``advisor.types``; what can go wrong is an AdvisorError of ``advisor.errors``, whose message
 names options as the command line does (``--max-tokens`` is ``max_tokens`` here). Units stand in the names: ``_s`` is
@@ -32,9 +36,14 @@ from advisor.progress import Progress, Silent
 from advisor.types import Host, Recommendation, Settings, Workload
 
 if TYPE_CHECKING:
+    from advisor.catalog.matching import LocalModel
+    from advisor.catalog.names import ModelRow
+    from advisor.checkup import Finding
     from advisor.engines import StartEngine
     from advisor.exporters.check import Checked
+    from advisor.predict.learning import Learnt, Refit
     from advisor.reasons.records import Explanation
+    from advisor.watch import View
 
 PathText = str | PathLike[str]
 Note = Callable[[str], None]
@@ -355,6 +364,120 @@ def probe(*, fresh: bool = False, store: PathText | None = None) -> Host:
 
     with _kept_in(store):
         return host.probe(store_dir=data_dir(), fresh=fresh)
+
+
+def doctor(*, store: PathText | None = None) -> tuple[Finding, ...]:
+    """What the advisor needs and what of it is here, with what to do about the rest. Takes a second or two; measures
+    nothing, loads no model, asks no network. ``level`` is "ok", "missing" (it works without) or "broken"."""
+    from advisor.checkup import examine
+
+    with _kept_in(store):
+        return examine()
+
+
+def observe(
+    url: str = "http://127.0.0.1:8080", rec: Recommendation | None = None, *, api_key: str = "", seconds: float = 0.0
+) -> View:
+    """What a running llama-server accepts and how fast it is, beside ``rec``: ``judgement`` says whether it pays.
+
+    Over the next ``seconds``, which are waited for; 0 is all since the server started. Raises ServerProblem where
+    nothing can be read: no server, one without ``--metrics``, another program.
+    """
+    import time
+
+    from advisor.server_reader import ServerReader, address
+    from advisor.watch import Watcher
+
+    watcher = Watcher(ServerReader(address(url), api_key=api_key), rec, time.monotonic)
+    watcher.read()
+    if not seconds:
+        return watcher.view(watcher.history.since_start)
+    time.sleep(seconds)
+    watcher.read()
+    return watcher.view(watcher.history.lately)
+
+
+def models(family: str | None = None, *, store: PathText | None = None) -> tuple[ModelRow, ...]:
+    """The models of the catalogue, the user's own among them; only those of ``family``, such as ``"qwen3"``.
+
+    >>> import advisor
+    >>> advisor.models("gemma-3")[0].id
+    'gemma-3-270m'
+    """
+    from advisor.catalog.names import list_models
+    from advisor.user_catalog import user_catalog
+
+    with _kept_in(store):
+        return list_models(user_catalog(), family)
+
+
+def local_models(
+    folders: Sequence[PathText] = (), *, store: PathText | None = None, progress: Progress | None = None
+) -> tuple[LocalModel, ...]:
+    """The model files in ``folders`` and where llama.cpp, LM Studio, Ollama and the Hugging Face cache keep theirs,
+    each with its catalogue entry where there is one. Reads headers only. FileProblem for a folder that is not there."""
+    from advisor.catalog.local import find_local
+    from advisor.catalog.matching import match_local
+    from advisor.user_catalog import user_catalog
+
+    with _kept_in(store):
+        entries = tuple(user_catalog().entries.values())
+        return match_local(find_local(_paths(folders, "folders"), progress=progress), entries, progress=progress)
+
+
+def pull(
+    name: str,
+    folder: PathText | None = None,
+    *,
+    quant: str | None = None,
+    store: PathText | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, ...]:
+    """Download a model of the catalogue, such as ``"qwen2.5-1.5b-q4_k_m"``, to ``folder`` or the Hugging Face cache.
+
+    Its files, in the order of their parts. A download that stops goes on the next time. Raises OptionError for a name
+    or a quantization that is not known, FileProblem where the disk is too full, HubError.
+    """
+    from advisor.catalog.pull import check_disk
+    from advisor.catalog.pull import pull as download
+    from advisor.catalog.pull.named import plan_named
+    from advisor.user_catalog import user_catalog
+
+    with _kept_in(store):
+        plan, where = plan_named(name, user_catalog(), quant), _path(folder)
+    check_disk(plan, where)
+    return download(plan, where, progress).paths
+
+
+def import_results(files: Sequence[PathText], *, store: PathText | None = None) -> tuple[Learnt, ...]:
+    """Keep results of draftbench, or recommendations in JSON, as evidence for the priors; what each file brought.
+    FileProblem for a file that cannot be read or teaches nothing: then none is kept."""
+    from advisor.predict.learning import import_files
+    from advisor.user_catalog import user_catalog
+
+    with _kept_in(store):
+        return import_files([path.expanduser() for path in _paths(files, "files")], user_catalog())
+
+
+def fit_priors(
+    files: Sequence[PathText] = (),
+    *,
+    from_scratch: bool = False,
+    store: PathText | None = None,
+    note: Note = lambda _text: None,
+) -> Refit:
+    """Fit the priors with what was imported and ``files`` on top of what is shipped, or ``from_scratch``, and predict
+    with them from now on. A minute or two. FileProblem where there is nothing new to learn from."""
+    from advisor.predict.belief import shipped
+    from advisor.predict.learning import collect, put_in_use, refit
+    from advisor.user_catalog import user_catalog
+
+    with _kept_in(store):
+        start = None if from_scratch else shipped()
+        given = [path.expanduser() for path in _paths(files, "files")]
+        found = refit(collect(given, start, user_catalog(), note), start)
+        put_in_use(found.fitted)
+        return found
 
 
 def _engine(engine: str | StartEngine, llama_server: PathText | None) -> tuple[StartEngine | None, str | None]:

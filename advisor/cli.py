@@ -1,8 +1,6 @@
 """The commands: parse, call the pipeline, choose a renderer. No logic.
 
 Heavy modules are imported inside the functions that need them, so that ``advisor --help`` is instant.
-
-Exit codes: 0 done, 1 a check that did not hold, 2 something the user can change, 3 a failure, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from advisor import api, commands_catalog, commands_explain, commands_export, commands_sweep, commands_watch
+from advisor import (
+    api,
+    commands_doctor,
+    commands_explain,
+    commands_export,
+    commands_models,
+    commands_priors,
+    commands_sweep,
+    commands_watch,
+    completion,
+)
 from advisor.asking import Measurement, Prediction, understand
 from advisor.choices import (
     ContextOption,
@@ -31,17 +39,27 @@ from advisor.choices import (
     WorkloadOption,
     server_asked,
 )
-from advisor.failures import errors_for_people, say, version_of
+from advisor.failures import errors_for_people, say
 from advisor.output import check_output, console_for, deliver
 
 if TYPE_CHECKING:
     from advisor.types import Host, Recommendation
 
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    a check that did not hold: export --check is outside the interval, watch --once is below break-even
+  2    something in the request or on this machine can be changed: the message says what
+  3    the engine, the hub or the store failed
+  130  interrupted: what was measured is kept, the same command goes on from there
+
+NO_COLOR=1 turns colours off. --install-completion teaches your shell the commands and options."""
+
 app = typer.Typer(
     name="advisor",
     help="Which draft model should I use? Measured advice for speculative decoding with llama.cpp.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -57,15 +75,17 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"advisor {version_of('draft-advisor')}")
-        typer.echo(f"llama-cpp-python {version_of('llama-cpp-python')}{_llama_cpp_build()}")
+        from advisor.checkup import versions
+
+        typer.echo("\n".join(versions()))
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the versions and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print versions and builds, and exit."),
     ] = False,
 ) -> None:
     pass
@@ -102,7 +122,9 @@ def recommend(
     host: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Predict for this machine, such as m4-max-128gb or rtx-4090, not for this one."
+            metavar="NAME",
+            help="Predict for this machine, such as m4-max-128gb or rtx-4090, not for this one.",
+            autocompletion=completion.hosts,
         ),
     ] = None,
     baseline_tps: Annotated[
@@ -229,14 +251,9 @@ def _host_writer(host: Host, output_format: Format) -> Callable[[TextIO], None]:
     return lambda stream: terminal.render_host(host, console=console_for(stream))
 
 
-def _llama_cpp_build() -> str:
-    from advisor.engines.llama_cpp_python import VENDORED_BUILDS
-
-    build = VENDORED_BUILDS.get(version_of("llama-cpp-python"))
-    return f" (llama.cpp b{build})" if build else ""
-
-
-commands_catalog.register(app)
+commands_models.register(app)
+commands_priors.register(app)
+commands_doctor.register(app)
 commands_explain.register(app)
 commands_export.register(app)
 commands_sweep.register(app)

@@ -17,7 +17,7 @@ from advisor.output import console_for, deliver
 
 if TYPE_CHECKING:
     from advisor.types import Recommendation
-    from advisor.watch import View, Watcher
+    from advisor.watch import View
 
 BELOW_BREAK_EVEN = 1  # the exit code for scripts
 DEFAULT_INTERVAL = "5s"
@@ -58,21 +58,18 @@ def watch(
     A server counts a request when it ends. Goes on through restarts until it is interrupted.
     """
     with errors_for_people():
-        from advisor.server_reader import ServerReader, address
-        from advisor.watch import Watcher
+        from advisor.server_reader import address
 
         check_saved(file, last=last)
         if output_format is Format.json and not once:
             raise OptionError("--format json is one document, so it needs --once.", fix="Add --once.")
-        pause_s = _interval_s(interval)
-        server = address(url)
-        reader = ServerReader(server, api_key=_api_key(api_key_file))
-        watcher = Watcher(reader, _recommendation(file, last=last), time.monotonic)
+        pause_s, server, api_key = _interval_s(interval), str(address(url)), _api_key(api_key_file)
+        rec = _recommendation(file, last=last)
         if not once:
-            _follow(watcher, str(server), pause_s)
+            _follow(server, rec, api_key, pause_s)
             return
-        view = _once(watcher, pause_s if interval is not None else None)
-        _print(view, str(server), output_format)
+        view = api.observe(server, rec, api_key=api_key, seconds=pause_s if interval is not None else 0.0)
+        _print(view, server, output_format)
         if view.judgement.below:
             raise typer.Exit(BELOW_BREAK_EVEN)
 
@@ -107,25 +104,18 @@ def _recommendation(file: Path | None, *, last: bool) -> Recommendation | None:
     return api.load(file)
 
 
-def _follow(watcher: Watcher, server: str, pause_s: float) -> None:
+def _follow(server: str, rec: Recommendation | None, api_key: str, pause_s: float) -> None:
     from advisor.report.watch_terminal import Screen
-    from advisor.watch import follow
+    from advisor.server_reader import ServerReader, address
+    from advisor.watch import Watcher, follow
+
+    watcher = Watcher(ServerReader(address(server), api_key=api_key), rec, time.monotonic)
 
     def write(stream: TextIO) -> None:
         with Screen(console_for(stream), server) as screen:
             follow(watcher, screen.show, lambda: time.sleep(pause_s))
 
     deliver(write, None)
-
-
-def _once(watcher: Watcher, pause_s: float | None) -> View:
-    """Over ``pause_s``, or all since the server started. Raises ServerProblem."""
-    watcher.read()
-    if pause_s is None:
-        return watcher.view(watcher.history.since_start)
-    time.sleep(pause_s)
-    watcher.read()
-    return watcher.view(watcher.history.lately)
 
 
 def _print(view: View, server: str, output_format: Format) -> None:

@@ -17,10 +17,11 @@ import numpy.typing as npt
 from advisor.catalog.load import Catalog
 from advisor.cost.prior import Machine, kernel_of
 from advisor.cost.step_law import step_law
+from advisor.predict.belief import Posterior
 from advisor.predict.drafts import drafts_for, judge_draft, nothing_to_try, place_alone
 from advisor.predict.evidence import side_of, side_of_entry
 from advisor.predict.places import Machines
-from advisor.predict.prior import Z_80, Case, Posterior, PriorSpeedup, Side, predict, token_log_sd, token_seconds
+from advisor.predict.prior import Z_80, PriorSpeedup, predict, token_log_sd, token_seconds
 from advisor.predict.question import Outlook
 from advisor.predict.remarks import (
     baseline_remarks,
@@ -29,6 +30,7 @@ from advisor.predict.remarks import (
     measured_remarks,
     model_remarks,
 )
+from advisor.predict.terms import Case, Side
 from advisor.ranking import Answer, answer
 from advisor.types import (
     Baseline,

@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from advisor.catalog.load import FOLDER, Catalog, load
-from advisor.catalog.local import LocalModel, find_local, match_local
+from advisor.catalog.load import Catalog
+from advisor.catalog.local import find_local
+from advisor.catalog.matching import LocalModel, match_local
 from advisor.catalog.names import host_named, resolve
 from advisor.engines import ENGINES, RUNNERS, FoundRunner, StartEngine, StartRunner
 from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
@@ -24,9 +25,9 @@ from advisor.host import probe, with_devices
 from advisor.host.files import host_lock_path, timing_lock
 from advisor.options import PriorQuestion
 from advisor.plan import Question, check_budget
+from advisor.predict.belief import current
 from advisor.predict.evidence import PairRow
 from advisor.predict.imported import read_kept
-from advisor.predict.prior import current
 from advisor.progress import Progress
 from advisor.prune import fits_alone, prune
 from advisor.remedies import Remedies
@@ -34,6 +35,7 @@ from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
 from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
+from advisor.user_catalog import user_catalog
 
 LOCK_TIMEOUT_S = 3 * 3600.0
 ENGINE, SERVER = "llama-cpp-python", "llama-server"
@@ -151,7 +153,7 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
     from advisor.predict.places import named_host
     from advisor.predict.question import Outlook, named_target
 
-    catalog = load(user_catalogue())
+    catalog = user_catalog()
     target, entry = named_target(question.target, catalog, note)
     on_disk = _paths_on_disk(catalog, question.models_dirs) if question.host is None else {}
     if entry is not None and not target.path:
@@ -206,7 +208,7 @@ def find_on_disk(
     question: PriorQuestion, context: int, note: Callable[[str], None]
 ) -> tuple[Path, tuple[Path, ...]] | None:
     """The files of a named target and of smaller models, where both are on this machine and can be measured."""
-    catalog = load(user_catalogue())
+    catalog = user_catalog()
     named = resolve(question.target, catalog)
     found = _models_on_disk(catalog, question.models_dirs)
     targets = [one for one in found if one.entry is named.entry and named.quant in (None, one.quant)]
@@ -227,11 +229,6 @@ def _can_be_measured(target: Model, context: int, note: Callable[[str], None]) -
         note(f"{target.path} is here, but it cannot be measured: {error.what} It is predicted.")
         return False
     return True
-
-
-def user_catalogue() -> Path:
-    """Where a user's own families are."""
-    return data_dir() / FOLDER
 
 
 def read_target(path: Path, host: Host, context: int) -> Model:

@@ -12,8 +12,8 @@ from advisor.acceptance.replay import P_MIN_GRID
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.exporters import llama_server
 from advisor.gguf import read_model
+from advisor.predict.belief import shipped
 from advisor.predict.evidence import probed_cpu
-from advisor.predict.prior import shipped
 from advisor.progress import Silent
 from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, base_model, build
 from advisor.types import Config, Host, Model, Sampling, Settings

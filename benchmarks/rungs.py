@@ -20,10 +20,12 @@ from advisor.cost.curves import merged
 from advisor.cost.prior import Machine
 from advisor.cost.step_law import CURRENT
 from advisor.engines.base import Role
+from advisor.predict.belief import Posterior
 from advisor.predict.evidence import side_of
 from advisor.predict.predictor import Z_80, Predictor
-from advisor.predict.prior import Case, Posterior, predict
+from advisor.predict.prior import predict
 from advisor.predict.steady import steadied
+from advisor.predict.terms import Case
 from advisor.search import speedup_of
 from advisor.types import Config, CostCurve, Model, Trace, Transcript, Trial, Workload
 from benchmarks.measure import Bench, Pair

@@ -21,11 +21,12 @@ from advisor.catalog.names import host_named
 from advisor.cost.step_law import CURRENT
 from advisor.engines.base import LoadOptions, RolloutOptions
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
+from advisor.predict.belief import shipped
 from advisor.predict.places import named_host
 from advisor.predict.predictor import Predictor
-from advisor.predict.prior import shipped
 from advisor.predict.question import Outlook, named_target
 from advisor.ranking import answer
+from advisor.testing.builders import MIB, make_candidate, make_measurement, make_model, make_recommendation
 from advisor.types import (
     AnswerText,
     Baseline,
@@ -41,7 +42,6 @@ from advisor.types import (
     Transcript,
     Trial,
 )
-from tests.builders import MIB, make_candidate, make_measurement, make_model, make_recommendation
 
 K_MAX, MAX_TOKENS, TOKEN_S = 8, 120, 0.1
 CATEGORIES = ("code", "chat", "math")

@@ -17,8 +17,8 @@ from advisor import api, pipeline
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.errors import FileProblem, OptionError
 from advisor.progress import Progress
+from advisor.testing.builders import make_recommendation
 from advisor.types import Recommendation
-from tests.builders import make_recommendation
 
 ROOT = Path(__file__).parent.parent
 PREDICTED = {"target": "qwen2.5-72b-q8", "host": "m4-max-128gb"}

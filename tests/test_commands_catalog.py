@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,15 +19,15 @@ from advisor.cli import app
 from advisor.cost.prior import Machine
 from advisor.cost.step_law import CURRENT
 from advisor.errors import FileProblem, StoreError
-from advisor.predict import imported, prior
+from advisor.predict import belief, imported
+from advisor.predict.belief import current, posterior_to_json, shipped
 from advisor.predict.evidence import READ_OVER_PUBLISHED, Evidence
-from advisor.predict.prior import current, posterior_to_json, shipped
 from advisor.predict.reading import read_text
 from advisor.report.json_document import document, dumps
+from advisor.testing.builders import make_estimate, make_host, make_model, make_recommendation
 from advisor.testing.gguf_files import Q8_0, llama_tensors, llama_values, tokens, write
 from advisor.testing.hub import FakeHub, Refuse
 from advisor.types import Recommendation
-from tests.builders import make_estimate, make_host, make_model, make_recommendation
 
 REPO = "zoo/Tiny-1B-GGUF"
 FAMILY = """
@@ -231,8 +232,8 @@ def test_a_quant_that_the_repository_calls_otherwise(hub: FakeHub, tmp_path: Pat
 
 def test_without_a_quant_the_choice_is_listed_with_sizes(hub: FakeHub) -> None:
     message = refused("pull", "tiny-1b")
-    assert "Q8_0 67 MiB" in message
-    assert "Q4_0 38 MiB" in message
+    assert "Q8_0 67." in message
+    assert "Q4_0 38." in message
     assert "F16" in message
     assert "tiny-1b-q8_0" in message
     assert hub.requests == []
@@ -263,9 +264,7 @@ def test_a_hub_that_refuses_is_exit_3(hub: FakeHub) -> None:
 
 
 def test_a_full_disk_is_seen_before_the_download(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from advisor.catalog import pull
-
-    monkeypatch.setattr(pull.shutil, "disk_usage", lambda _folder: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: type("Usage", (), {"free": 10})())
     message = refused("pull", "tiny-1b-q8")
     assert "does not fit" in message
     assert hub.downloads("tiny-1b-Q8_0.gguf") == []
@@ -490,8 +489,8 @@ def test_what_the_shipped_priors_know_is_not_learnt_twice(tmp_path: Path, monkey
         "fit-priors", "--from-scratch", "-o", tmp_path / "known-priors.json", saved(tmp_path / "a.json", table())
     )
     assert first.exit_code == 0, first.output
-    known = prior.posterior_from_json((tmp_path / "known-priors.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr(prior, "shipped", lambda: known)
+    known = belief.posterior_from_json((tmp_path / "known-priors.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(belief, "shipped", lambda: known)
     message = refused("fit-priors", saved(tmp_path / "another-name.json", table()))
     assert "left out" in message
     assert "another-name.json" in message

@@ -21,8 +21,8 @@ from advisor.catalog.load import Catalog, load
 from advisor.catalog.names import host_named
 from advisor.errors import NothingFits
 from advisor.exporters.llama_server import command
+from advisor.predict.belief import shipped
 from advisor.predict.places import named_host
-from advisor.predict.prior import shipped
 from advisor.predict.question import WITHDRAWN_QUANTS, Outlook, default_quant, named_target, usual_quants
 from advisor.predict.reading import read_text
 from advisor.ranking import TIE

@@ -13,7 +13,7 @@ import pytest
 
 from advisor import pipeline
 from advisor.acceptance.ngram import ngram_configs
-from advisor.catalog.local import LocalModel
+from advisor.catalog.matching import LocalModel
 from advisor.engines import StartRunner
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.errors import (
@@ -34,6 +34,7 @@ from advisor.progress import Silent
 from advisor.report import json_document
 from advisor.runs import RunMeasurer
 from advisor.store import Store
+from advisor.testing.builders import TARGET_S, make_candidate, make_gpu_host, make_host, make_model
 from advisor.types import (
     Config,
     Message,
@@ -46,7 +47,7 @@ from advisor.types import (
     from_json,
     to_json,
 )
-from tests.builders import TARGET_S, make_candidate, make_gpu_host, make_host, make_model
+from advisor.user_catalog import user_catalog
 
 GIB = 1024**3
 TARGET = make_model("Target-14B", "Q8_0", weights_bytes=14 * GIB)
@@ -679,7 +680,7 @@ def on_disk(
     monkeypatch: pytest.MonkeyPatch, ram_bytes: int = 64 * GIB, **attention: int
 ) -> tuple[tuple[Path, tuple[Path, ...]] | None, str]:
     """What is found of a 7B and a 0.5B on disk, and what was said; the 7B has this attention."""
-    catalog = pipeline.load(pipeline.user_catalogue())
+    catalog = user_catalog()
     large, small = (catalog.entries[f"qwen2.5-{size}"] for size in ("7b", "0.5b"))
     target = dataclasses.replace(TARGET, attention=dataclasses.replace(TARGET.attention, **attention))
     models = (LocalModel(target, large, "Q8_0", "LM Studio"), LocalModel(SMALL, small, "Q8_0", "LM Studio"))

@@ -70,6 +70,12 @@ def speech(program: Program, *, within_s: float) -> tuple[Dialect, Build]:
     return _speech(program, _digest(program), within_s)
 
 
+def build_of(program: Program, *, within_s: float) -> str:
+    """The build as the program itself names it. Raises as speech."""
+    named = re.search(r"version: (.+)", _said(program, "--version", within_s))
+    return named[1].strip() if named else "of unknown build"
+
+
 def devices(program: Program, *, within_s: float) -> tuple[Device, ...] | None:
     """What the program can offload to, by ``--list-devices``; None where it cannot say."""
     try:

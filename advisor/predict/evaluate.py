@@ -29,15 +29,18 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor import store
-from advisor.catalog.load import FOLDER, Catalog, load
+from advisor.catalog.load import Catalog
 from advisor.cost.step_law import StepLaw
 from advisor.errors import AdvisorError, FileProblem
 from advisor.predict import imported
+from advisor.predict.belief import Posterior, current
 from advisor.predict.evidence import DecodeRow, Evidence, PairRow
 from advisor.predict.fit import fit
-from advisor.predict.prior import Z_80, Posterior, Side, current, predict
+from advisor.predict.prior import Z_80, predict
 from advisor.predict.reading import read_evidence
+from advisor.predict.terms import Side
 from advisor.printable import visible
+from advisor.user_catalog import user_catalog
 
 Floats = npt.NDArray[np.float64]
 
@@ -291,7 +294,7 @@ def main(arguments: Sequence[str] | None = None, *, out: TextIO | None = None) -
         print(visible(line), file=sys.stderr, flush=True)
 
     try:
-        catalog = load(data_dir / FOLDER)
+        catalog = user_catalog()
         evidence = gather(options.files, catalog, data_dir=data_dir, start=Path.cwd())
         if options.no_refit:
             lines = summary("the priors in use", predict_unseen(evidence.pairs, current(data_dir)))

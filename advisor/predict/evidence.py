@@ -13,7 +13,7 @@ from advisor.catalog.load import Catalog
 from advisor.catalog.records import Entry, HostEntry
 from advisor.cost.prior import Load, Machine, load_of
 from advisor.cost.step_law import StepLaw
-from advisor.predict.prior import Case, Side
+from advisor.predict.terms import Case, Side
 from advisor.types import Host, Model
 
 GB, GIB = 10**9, 2**30

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from advisor.cost.prior import EXPERTS, EXPERTS_FIRST, coefficient_names, passes
 from advisor.errors import FileProblem
+from advisor.predict.belief import OTHER_HOST, Posterior, assumed
 from advisor.predict.evidence import DecodeRow, Evidence, PairRow
-from advisor.predict.prior import DECODE_SD, OTHER_HOST, Design, Posterior, assumed
+from advisor.predict.prior import DECODE_SD, Design
 
 Floats = npt.NDArray[np.float64]
 

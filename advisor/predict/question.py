@@ -8,7 +8,7 @@ from pathlib import Path
 
 from advisor.catalog.describe import describe, quants_of, repository_of
 from advisor.catalog.load import Catalog
-from advisor.catalog.local import contradictions, match_entry
+from advisor.catalog.matching import contradictions, match_entry
 from advisor.catalog.names import resolve
 from advisor.catalog.records import Entry, HostEntry, Repository
 from advisor.gguf import read_model

@@ -17,15 +17,16 @@ from typing import Any
 
 from advisor.catalog.describe import describe, repository_of
 from advisor.catalog.load import Catalog
-from advisor.catalog.local import match_entry
+from advisor.catalog.matching import match_entry
 from advisor.catalog.names import host_named, hosts_matching, resolve
 from advisor.catalog.records import Entry, Repository
 from advisor.cost.prior import Machine
 from advisor.cost.step_law import CURRENT, OLD, StepLaw, step_law
 from advisor.errors import AdvisorError, FileProblem
 from advisor.predict.evidence import GIB, DecodeRow, Evidence, PairRow, machine_of, probed_cpu, side_of, side_of_entry
-from advisor.predict.prior import Z_80, Case, Side
+from advisor.predict.prior import Z_80
 from advisor.predict.tables import read_csv
+from advisor.predict.terms import Case, Side
 from advisor.types import RECOMMENDATION_SCHEMA, Estimate, Model, Placement, Recommendation, from_json
 
 # draftbench passes only --model-draft. Builds before May 2026 then drafted up to 16 tokens, stopped at a confidence

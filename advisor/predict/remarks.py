@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from advisor.catalog.load import Catalog
 from advisor.cost.prior import Machine
 from advisor.predict.evidence import PairRow
-from advisor.predict.prior import Z_80, Side
+from advisor.predict.prior import Z_80
 from advisor.predict.question import Outlook
+from advisor.predict.terms import Side
 from advisor.types import Estimate, Model
 
 FAR_BASELINE = 2.0  # times the predicted one, or that part of it

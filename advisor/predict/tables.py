@@ -17,8 +17,8 @@ from advisor.catalog.load import Catalog
 from advisor.catalog.names import resolve
 from advisor.cost.prior import Load, Machine, kernel_of, load_of
 from advisor.errors import FileProblem, OptionError
+from advisor.predict.belief import OTHER_HOST
 from advisor.predict.evidence import GB, GIB, DecodeRow, Evidence, VerifyRow
-from advisor.predict.prior import OTHER_HOST
 
 # Layers of dense models by size, for tables that name no more than the size: (parameters in 10**9, layers).
 USUAL_LAYERS = ((0.6, 26), (1.5, 24), (4, 34), (9, 32), (15, 44), (40, 62), (80, 80), (500, 100))

@@ -14,18 +14,8 @@ from typing import Any
 
 import pytest
 
-from advisor.catalog.local import (
-    LocalFile,
-    contradictions,
-    find_local,
-    hub_cache,
-    llama_cpp_cache,
-    lm_studio_folders,
-    match_entry,
-    match_local,
-    ollama_folders,
-    remarks,
-)
+from advisor.catalog.local import LocalFile, find_local, hub_cache, llama_cpp_cache, lm_studio_folders, ollama_folders
+from advisor.catalog.matching import contradictions, match_entry, match_local, remarks
 from advisor.catalog.records import Entry, Shape
 from advisor.errors import FileProblem
 from advisor.gguf import read_model

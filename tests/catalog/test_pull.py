@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import re
 import shutil
 import socket
 import threading
@@ -15,9 +16,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from advisor.catalog import pull as pull_module
-from advisor.catalog.local import find_local, match_local
-from advisor.catalog.pull import LocalPull, PullPlan, check_disk, plan_pull, pull
+from advisor.catalog.local import find_local
+from advisor.catalog.matching import match_local
+from advisor.catalog.pull import LocalPull, PullPlan, check_disk, download, plan_pull, pull
 from advisor.catalog.records import Entry, Repository, Shape
 from advisor.errors import FileProblem, HubError, OptionError
 from advisor.testing.gguf_files import llama_tensors, llama_values, write
@@ -406,7 +407,7 @@ def test_a_server_without_ranges_sends_all_of_it_again(
 ) -> None:
     served = serve(hub, Q8, size=4 * MIB)
     hub.faults.append(Drop(Q8, after_bytes=2 * MIB))
-    monkeypatch.setattr("advisor.testing.hub._RANGE", pull_module.re.compile("never"))
+    monkeypatch.setattr("advisor.testing.hub._RANGE", re.compile("never"))
     shown = Shown()
     (path,) = quietly(plan(), tmp_path, shown).paths
     assert path.read_bytes() == served.read_bytes()
@@ -619,18 +620,18 @@ def test_a_disk_that_fills_up_during_the_download(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = serve(hub, Q8, size=4 * MIB)
-    append = pull_module._Content.append
+    append = download._Content.append
 
     def until_full(self: Any, block: bytes) -> None:
         if self.size >= 2 * MIB:
             raise OSError(errno.ENOSPC, "No space left on device")
         append(self, block)
 
-    monkeypatch.setattr(pull_module._Content, "append", until_full)
+    monkeypatch.setattr(download._Content, "append", until_full)
     with pytest.raises(FileProblem, match="The disk is full") as caught:
         quietly(plan(), tmp_path)
     assert "4.0 MiB" in caught.value.why
-    monkeypatch.setattr(pull_module._Content, "append", append)
+    monkeypatch.setattr(download._Content, "append", append)
     assert quietly(plan(), tmp_path).paths[0].read_bytes() == served.read_bytes()
     assert hub.downloads(Q8)[-1].range == f"bytes={2 * MIB}-"
 

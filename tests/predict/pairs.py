@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from advisor.cost.prior import Load, Machine
-from advisor.predict.prior import Case, Side
+from advisor.predict.terms import Case, Side
 
 GB = 1e9
 METAL = Machine("metal", 546 * GB, "m4-max-128gb")

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from advisor.catalog.load import Catalog, load
 from advisor.cost.step_law import OLD
 from advisor.predict import imported
+from advisor.predict.belief import Posterior
 from advisor.predict.evaluate import (
     Predicted,
     by_table,
@@ -33,7 +34,7 @@ from advisor.predict.evaluate import (
     tables_nearby,
 )
 from advisor.predict.evidence import Evidence
-from advisor.predict.prior import Design, Posterior
+from advisor.predict.prior import Design
 from advisor.predict.reading import read_text
 
 DRAFTS = ("0.5B Q8_0", "0.5B Q4_K_M", "1.5B Q8_0", "1.5B Q4_K_M", "3B Q8_0", "3B Q4_K_M")

@@ -12,10 +12,12 @@ from advisor.catalog.load import load
 from advisor.cost.prior import Machine, passes
 from advisor.cost.step_law import CURRENT, OLD
 from advisor.errors import FileProblem
+from advisor.predict.belief import Posterior, assumed
 from advisor.predict.evidence import DecodeRow, Evidence, PairRow, VerifyRow
 from advisor.predict.fit import PASSING, compact, fit
-from advisor.predict.prior import TRIED_K, TRIED_P_MIN, Case, Design, Posterior, assumed, predict
+from advisor.predict.prior import TRIED_K, TRIED_P_MIN, Design, predict
 from advisor.predict.reading import read_evidence
+from advisor.predict.terms import Case
 from tests.predict.pairs import GB, METAL, case, side
 
 Z_80 = 1.2816

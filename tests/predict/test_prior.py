@@ -13,28 +13,29 @@ from advisor.catalog.load import load
 from advisor.cost.prior import Machine
 from advisor.cost.step_law import CURRENT, OLD, StepLaw
 from advisor.errors import StoreError
-from advisor.predict.prior import (
-    DECODE_SD,
-    LEAST_TRIED_BITS,
+from advisor.predict.belief import (
     PERSISTENCE,
     SPREAD,
+    Posterior,
+    assumed,
+    posterior_from_json,
+    posterior_to_json,
+    shipped,
+)
+from advisor.predict.prior import (
+    DECODE_SD,
     TRIED_K,
     TRIED_P_MIN,
     UNTRIED_KERNEL_SD,
     UNTRIED_SD,
     Design,
-    Posterior,
-    assumed,
-    posterior_from_json,
-    posterior_to_json,
     predict,
-    shipped,
-    skill_terms,
     token_log_sd,
     token_seconds,
 )
 from advisor.predict.reading import digests_in
 from advisor.predict.tables import CATALOGUE_HOSTS
+from advisor.predict.terms import LEAST_TRIED_BITS, skill_terms
 from tests.predict.pairs import GB, METAL, case, mixture, side
 
 KS = (1, 3, 8, 16)
