@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from advisor.conclusion import memory_notes
-from tests.builders import make_candidate, make_estimate, make_model, make_trial
+from advisor.testing.builders import make_candidate, make_estimate, make_model, make_trial
 
 DRAFT = make_model("Small-0.5B", weights_bytes=1 << 29)
 CANDIDATE = make_candidate(DRAFT)

@@ -18,8 +18,8 @@ from advisor.reasons.answers import coloured_answers
 from advisor.reasons.break_even import independent_break_even
 from advisor.reasons.ground import Ground
 from advisor.report.explain_wording import too_unsure
+from advisor.testing.builders import MIB, make_candidate, make_estimate, make_model, make_recommendation, make_trace
 from advisor.types import AnswerText, Config, CostCurve, Recommendation, Trace
-from tests.builders import MIB, make_candidate, make_estimate, make_model, make_recommendation, make_trace
 from tests.explained import (
     CATEGORIES,
     LARGE_Q4,

@@ -16,9 +16,9 @@ from advisor.commands_export import register
 from advisor.exporters.llama_server import command
 from advisor.report import json_document
 from advisor.store import save_last
+from advisor.testing.saved import draft, none, repack
 from advisor.types import Build, Recommendation
 from tests.engines.fake_llama_server import script
-from tests.export.saved import draft, none, repack
 from tests.export.test_check import FAKE_TPS, real
 from tests.export.test_check import saved as present
 

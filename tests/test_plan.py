@@ -9,8 +9,8 @@ import pytest
 from advisor.engines.simulated import SimulatedEngine, World
 from advisor.errors import BudgetTooSmall
 from advisor.plan import divide, make_plan, thread_counts
+from advisor.testing.builders import make_host
 from advisor.types import Message, Prompt, Settings
-from tests.builders import make_host
 
 
 def plan(budget_s: float, token_s: float, prompts: int = 28, max_tokens: int = 256):

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from advisor.ranking import answer, rank
+from advisor.testing.builders import make_candidate, make_estimate, make_model
 from advisor.types import Config
-from tests.builders import make_candidate, make_estimate, make_model
 
 SMALL = make_model("Small", weights_bytes=2**29)
 LARGE = make_model("Large", weights_bytes=2**31)

@@ -14,6 +14,7 @@ from advisor.errors import FileProblem
 from advisor.plan import Plan
 from advisor.runs import Pair
 from advisor.store import Store
+from advisor.testing.builders import make_recommendation
 from advisor.types import (
     Candidate,
     CostCurve,
@@ -29,7 +30,6 @@ from advisor.types import (
     from_json,
     to_json,
 )
-from tests.builders import make_recommendation
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 KEPT = (Run, Pair, Plan, Trace, Transcript, CostCurve, Trial, Host, Model, Settings, Candidate, Estimate)

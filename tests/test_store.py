@@ -28,8 +28,8 @@ from advisor.store import (
     measurements_path,
     save_last,
 )
+from advisor.testing.builders import make_recommendation
 from advisor.types import CostCurve, Run, Sampling, Trace, Transcript
-from tests.builders import make_recommendation
 
 KEY = {"model": "3f2a", "depth": 0, "threads": 2}
 CURVE = CostCurve(depth=0, anchor_s=(0.1, 0.11), rounds_s={1: (0.1, 0.12), 8: (0.2, 0.3)})

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from advisor import pipeline
 from advisor.cli import app
-from tests.builders import make_recommendation
+from advisor.testing.builders import make_recommendation
 
 
 @pytest.fixture

@@ -83,7 +83,6 @@ class Header:
     """
 
     path: Path
-    file_bytes: int
     values: dict[str, Scalar | ArraySpan]
     places: dict[str, int]
     metadata_end: int
@@ -131,7 +130,7 @@ def read_header(path: Path) -> Header:
         metadata_end = cursor.at
         alignment = _alignment(cursor, values, places)
         tensors, data_start = _read_tensors(cursor, tensor_count, alignment)
-        return Header(path, cursor.size, values, places, metadata_end, tensors, _digest(memory, data_start))
+        return Header(path, values, places, metadata_end, tensors, _digest(memory, data_start))
 
 
 def _check_magic(cursor: Cursor) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from advisor.acceptance.answer_text import answer_texts, pieces
 from advisor.gguf import read_model
+from advisor.testing.builders import make_model
 from advisor.types import Transcript, VocabularyHeader
-from tests.builders import make_model
 
 BYTE_LEVEL = make_model(vocabulary=VocabularyHeader("gpt2", "default", 256, None, None, False, False))
 SENTENCE_PIECE = make_model(vocabulary=VocabularyHeader("llama", "default", 256, None, None, True, False))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from unittest import mock
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.acceptance.ngram import NgramAcceptance, ngram_configs
 from advisor.acceptance.walk import pooled
 from advisor.ngram import METHODS, map_k, mod
-from advisor.ngram.proposer import NgramProposer
 from advisor.types import Config, Transcript, from_json, to_json
 from tests.acceptance.ngram_reference import serve
 
@@ -70,50 +69,6 @@ def test_a_walk_is_the_servers_loop_through_all_requests(method, served, size, k
         assert sum(walk.accepted_per_position) == walk.accepted
 
 
-def run_live(
-    proposer: NgramProposer, asked: Transcript, k: int, context: int, max_tokens: int
-) -> list[tuple[int, int]]:
-    """(drafted, accepted) of each step of a target that writes this answer, one token known at a time."""
-    answer, steps, emitted = asked.answer_tokens, [], 1
-    proposer.begin(asked.prompt_tokens)
-    while emitted < len(answer):
-        room = min(k, context - len(asked.prompt_tokens) - emitted - 1, max_tokens - emitted - 1)
-        proposals = proposer.propose(answer[:emitted], room) if room > 0 else []
-        agreed = 0
-        while agreed < len(proposals) and answer[emitted + agreed : emitted + agreed + 1] == (proposals[agreed],):
-            agreed += 1
-        if agreed < len(proposals) and emitted + agreed == len(answer):  # the answer's end token inside the draft
-            agreed -= 1
-        written = [*proposals[:agreed], 0]  # and one of the target's own, of which nothing depends here
-        proposer.verified([answer[emitted - 1], *proposals], written, 0)
-        steps.append((len(proposals), agreed))
-        emitted += agreed + 1
-    return steps
-
-
-@pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=200, deadline=None)
-@given(served=requests(), size=st.integers(1, 4), k=st.integers(1, 7), n_min=st.integers(0, 4))
-@example([transcript((1, 1), (1, 1)), transcript((1, 2), (1,) * 6)], 1, 1, 0)  # the answer ends with its draft
-def test_a_run_that_sees_the_text_grow_drafts_what_the_replay_of_the_whole_text_says(method, served, size, k, n_min):
-    one = config(method, size, k, n_min=n_min if method == "ngram-mod" else 0)
-    replayed, proposer = walks(one, *served), NgramProposer(one)
-    for walk, asked in zip(replayed, served, strict=True):
-        steps = run_live(proposer, asked, k, **ROOMY)
-        assert (walk.steps, walk.drafted) == (len(steps), sum(drafted for drafted, _ in steps))
-        assert walk.accepted == sum(accepted for _, accepted in steps)
-
-
-def test_a_proposer_does_not_serve_a_prompt_that_it_has_answered():
-    one = config("ngram-mod", 2, 4)
-    proposer = NgramProposer(one)
-    assert proposer.serves(one, (1, 2, 3))
-    proposer.begin((1, 2, 3))
-    assert not proposer.serves(one, (1, 2, 3))
-    assert proposer.serves(one, (1, 2, 4))
-    assert not proposer.serves(config("ngram-mod", 2, 5), (1, 2, 4))
-
-
 def test_a_copied_text_is_drafted_k_at_a_time():
     one = transcript([1, 2, 3, *VERSE, 4, 5, 6, 7, 8, 9], VERSE)
     (walk,) = walks(config("ngram-simple", 4, 8), one)
@@ -139,13 +94,6 @@ def test_ngram_simple_gives_the_same_for_a_request_in_any_order():
     some = [transcript([1, 2, *VERSE[i:], 3, 4], VERSE[i:] * 2) for i in (0, 5, 10)]
     one = config("ngram-simple", 3, 6)
     assert walks(one, *some) == walks(one, *some[::-1])[::-1]
-
-
-def test_every_walk_is_a_fresh_server():
-    acceptance = NgramAcceptance([transcript([1, *VERSE, 2, 3], VERSE * 2)], **ROOMY)
-    for method in METHODS:
-        one = config(method, 3, 6)
-        assert acceptance.walks(one) == acceptance.walks(one)
 
 
 def test_a_key_of_ngram_map_k_that_failed_once_drafts_no_more():

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
+from advisor.testing.builders import TARGET_S, make_model
 from advisor.types import Config, Message, Prompt, Workload
 from benchmarks import rungs, scaling, sweep
 from benchmarks.measure import Bench
-from tests.builders import TARGET_S, make_model
 
 TARGET = make_model("Target-14B")
 GOOD, FAIR, POOR = (make_model(name, weights_bytes=2**29) for name in ("Good-1B", "Fair-1B", "Poor-1B"))

@@ -12,9 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.load import Catalog, load, load_folders, published_size, shipped_folder
-from advisor.catalog.names import file_names
 from advisor.catalog.records import Entry, Repository
-from advisor.catalog.shapes import parameters
 from advisor.errors import FileProblem
 
 FAMILIES_ASKED_FOR = {
@@ -120,15 +118,6 @@ def test_every_fact_names_its_source(catalog: Catalog) -> None:
     assert [repository.repo for _, repository, _, _ in files_of(catalog) if not repository.source] == []
 
 
-def test_counted_weights_are_those_of_the_tensors(catalog: Catalog) -> None:
-    differing = {
-        entry.id: (entry.parameters, parameters(entry.shape))
-        for entry in catalog.entries.values()
-        if not entry.shape.nextn_layers and entry.parameters != pytest.approx(parameters(entry.shape), rel=1e-6)
-    }
-    assert differing == {}
-
-
 def test_sixteen_bit_files_are_as_large_as_their_weights(catalog: Catalog) -> None:
     """Two bytes a weight, up to rounding and 3 % (vocabulary, norms in 32 bits): the shapes and the sizes agree."""
     wrong = []
@@ -140,24 +129,6 @@ def test_sixteen_bit_files_are_as_large_as_their_weights(catalog: Catalog) -> No
         if abs(size.bytes - 2 * weights) > 0.03 * size.bytes + size.rounding_bytes:
             wrong.append((entry.id, repository.repo, text, weights))
     assert wrong == []
-
-
-def test_larger_quantizations_of_a_repository_are_larger(catalog: Catalog) -> None:
-    order = ["Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "BF16"]
-    for entry in catalog.entries.values():
-        if entry.id.startswith("gpt-oss"):  # the experts keep their 4 bits
-            continue
-        for repository in entry.repositories:
-            sizes = [published_size(repository.sizes[quant]).bytes for quant in order if quant in repository.sizes]
-            assert sizes == sorted(sizes), (entry.id, repository.repo)
-
-
-def test_no_two_quantizations_share_a_file(catalog: Catalog) -> None:
-    for entry in catalog.entries.values():
-        for repository in entry.repositories:
-            quants = {*repository.sizes, *repository.quants}
-            files = [name for quant in quants for name in file_names(repository, quant)]
-            assert len(files) == len(set(files)), repository.repo
 
 
 def test_a_model_was_tuned_from_one_of_the_catalogue_or_from_a_named_one(catalog: Catalog) -> None:

@@ -83,15 +83,6 @@ def test_every_file_is_found_by_its_name_and_by_its_repository(file, spell) -> N
         assert (inside.entry, inside.quant) == (entry, quant)
 
 
-def test_every_file_name_leads_to_its_model_alone() -> None:
-    """Without the repository too; one file of each is enough."""
-    for entry in CATALOG.entries.values():
-        for repository in entry.repositories:
-            quant = next(reversed({**repository.sizes, **dict.fromkeys(repository.quants)}))
-            named = resolve(file_names(repository, quant)[-1], CATALOG)
-            assert (named.entry.id, named.quant) == (entry.id, quant)
-
-
 @pytest.mark.parametrize(
     ("text", "quant"),
     [

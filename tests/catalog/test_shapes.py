@@ -94,15 +94,6 @@ def test_most_published_parameter_counts_are_checked():
     assert sum(name in CATALOGUE.entries for name in PUBLISHED_PARAMETERS) >= 12
 
 
-def test_parameters_agree_with_every_entry():
-    wrong = {
-        entry.id: (entry.parameters, counted)
-        for entry in CATALOGUE.entries.values()
-        if abs((counted := parameters(replace(entry.shape, nextn_layers=0))) / entry.parameters - 1) > 0.002
-    }
-    assert not wrong
-
-
 def test_untied_files_store_the_vocabulary_twice():
     shape = CATALOGUE.entries["qwen2.5-0.5b"].shape
     extra = parameters(shape, untied=True) - parameters(shape)

@@ -21,8 +21,8 @@ from advisor.cost.curves import (
 from advisor.engines.base import LoadOptions
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.store import Store
+from advisor.testing.builders import make_model
 from advisor.types import CostCurve, Sampling, Transcript
-from tests.builders import make_model
 
 TARGET, DRAFT = make_model("T"), make_model("D", weights_bytes=2**30)
 TRUTH = (0.1, 0.11, 0.12, 0.13, 0.2)

@@ -18,7 +18,7 @@ from advisor.cost.prior import (
     load_of,
     passes,
 )
-from tests.builders import make_model
+from advisor.testing.builders import make_model
 
 GB = 10**9
 METAL = Machine("metal", 400 * GB, "example")

@@ -12,18 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from advisor.acceptance.ngram import NgramAcceptance
-from advisor.acceptance.walk import pooled, walk
 from advisor.engines.base import LoadOptions, RolloutOptions
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.process import WorkerProcess
 from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
 from advisor.gguf import read_model
-from advisor.ngram import METHODS
 from advisor.testing.zoo import Recipe, build
 from advisor.types import Config, Message, Model, Sampling, Transcript
 from advisor.workload import builtin
-from benchmarks.ngram import PROMPTS
 
 ROLLOUT = RolloutOptions(p_min=0.4, length=8, chains=8)
 MAX_TOKENS = 48
@@ -65,46 +61,6 @@ def test_the_chat_template_wraps_the_message(engine):
     assert text.rstrip().endswith("<|im_start|>assistant")
 
 
-def test_greedy_answers_repeat_and_seeds_decide_sampled_ones(engine):
-    prompt = engine.tokenize([Message("user", "Name three animals.")])
-    assert engine.answer(prompt, Sampling(), 24).answer_tokens == engine.answer(prompt, Sampling(), 24).answer_tokens
-    hot = [engine.answer(prompt, Sampling(temperature=1.0, seed=seed), 24).answer_tokens for seed in (1, 1, 2)]
-    assert hot[0] == hot[1] != hot[2]
-
-
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_replay_says_what_the_real_loop_does(engine, temperature):
-    sampling = Sampling(temperature=temperature)
-    transcripts = transcripts_of(engine, sampling, 4)
-    traces = [engine.score(transcript, ROLLOUT) for transcript in transcripts]
-    predicted, real = [], []
-    for config in (Config("", 2), Config("", 8), Config("", 8, p_min=0.6)):
-        for transcript, trace in zip(transcripts, traces, strict=True):
-            run = engine.speculate(transcript.prompt_tokens, config, sampling, MAX_TOKENS)
-            if run.answer_tokens == transcript.answer_tokens:  # near-ties flip with the batch shape: another text
-                predicted.append(walk(trace, config, max_tokens=MAX_TOKENS))
-                real.append(run)
-    assert len(real) >= 6, "most answers should be the same text"
-    expected = pooled(predicted)
-    assert expected.accepted == pytest.approx(sum(run.accepted for run in real), rel=0.06)
-    assert expected.steps == pytest.approx(sum(run.steps for run in real), rel=0.06)
-    assert expected.drafted == pytest.approx(sum(run.drafted for run in real), rel=0.12)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_an_ngram_method_runs_as_its_replay_says(engine, method):
-    """Two requests, one after the other: what the first one filled the tables with counts in the second."""
-    engine.close("draft")
-    config = Config("", 6, method=method, ngram_size=3)
-    asked = [engine.tokenize([Message("user", text)]) for text in PROMPTS[:2]]
-    runs = [engine.speculate(prompt, config, Sampling(), 64) for prompt in asked]
-    answers = [Transcript("copy", p, run.answer_tokens, ended=False) for p, run in zip(asked, runs, strict=True)]
-    told = NgramAcceptance(answers, context=512, max_tokens=64).walks(config)
-    assert [(run.steps, run.drafted, run.accepted) for run in runs] == [(w.steps, w.drafted, w.accepted) for w in told]
-    assert sum(run.accepted for run in runs) > 10
-    assert engine.speculate(asked[0], config, Sampling(), 64).drafted == runs[0].drafted  # not from memory
-
-
 def test_a_model_drafting_for_itself_is_always_right(engine, target):
     engine.open("draft", target, LoadOptions(context=512, threads=2))
     transcript = transcripts_of(engine, Sampling(), 1)[0]
@@ -124,13 +80,6 @@ def test_a_run_records_the_most_memory_its_process_held(engine, target, draft):
     prompt = engine.tokenize([Message("user", "Hello.")])
     run = engine.speculate(prompt, Config("", 4), Sampling(), 8)
     assert run.peak_bytes > target.weights_bytes + draft.weights_bytes
-
-
-def test_timing_gives_a_round_of_positive_seconds_for_each_operation(engine):
-    operations = [("target", 1), ("draft", 1), ("target", 3), ("draft", 3)]
-    rounds = engine.time_decodes(operations, list(range(100, 200)), 40, Sampling(), rounds=2, budget_s=30)
-    assert len(rounds) == 2
-    assert all(len(one) == 4 and min(one) > 0 for one in rounds)
 
 
 def test_a_killed_worker_is_a_typed_error_and_the_next_question_is_answered(engine):

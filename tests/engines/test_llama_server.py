@@ -21,9 +21,9 @@ from advisor.engines.llama_server import LlamaServer
 from advisor.engines.server_process import Deadlines
 from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout, FileProblem, OptionError
 from advisor.gguf import read_model
+from advisor.testing.builders import make_model
 from advisor.testing.zoo import Recipe, build
 from advisor.types import Build, Config, Message, Model, Sampling
-from tests.builders import make_model
 from tests.engines.fake_llama_server import END, decode_ms, script
 
 GREEDY = Sampling()
@@ -125,14 +125,6 @@ def test_closing_a_draft_that_is_not_open_leaves_the_server_running(start: Start
         engine.close("draft")
         engine.speculate(prompt, config, GREEDY, 16)
     assert len((tmp_path / "pids").read_text().split()) == 1
-
-
-@pytest.mark.parametrize("method", ["ngram-mod", "ngram-simple"])
-def test_an_ngram_method_needs_no_draft_model(start: Start, method: str) -> None:
-    engine = start()
-    engine.close("draft")
-    run = engine.speculate(PROMPT, Config("", 4, method=method, ngram_size=3), GREEDY, 16)
-    assert run.drafted > 0
 
 
 def test_an_ngram_method_never_meets_a_prompt_that_its_server_has_answered(start: Start, tmp_path: Path) -> None:
@@ -568,11 +560,6 @@ def test_speculation_of_the_real_server_does_not_change_its_text(question: tuple
         engine.open("draft", draft, LoadOptions(512, 1))
         run = engine.speculate(question, Config(draft.content_hash, 4), GREEDY, TOKENS)
         assert run.answer_tokens == engine.answer(question, GREEDY, TOKENS).answer_tokens
-
-
-def test_seeds_decide_sampled_answers_of_the_real_server(real: LlamaServer, question: tuple[int, ...]) -> None:
-    hot = [real.answer(question, Sampling(temperature=1.0, seed=seed), 12).answer_tokens for seed in (1, 1, 2)]
-    assert hot[0] == hot[1] != hot[2]
 
 
 def test_the_real_server_forces_acceptance(

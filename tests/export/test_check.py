@@ -16,11 +16,11 @@ from advisor.errors import EngineRefusal, FileProblem, OptionError
 from advisor.exporters.check import check, prompts_for
 from advisor.exporters.llama_server import command
 from advisor.gguf import read_model
+from advisor.testing.builders import make_candidate, make_estimate, make_measurement, make_recommendation
+from advisor.testing.saved import none, with_paths
 from advisor.testing.zoo import Recipe, build
 from advisor.types import Baseline, Build, Message, Prompt, Recommendation, Sampling, Settings
-from tests.builders import make_candidate, make_estimate, make_measurement, make_recommendation
 from tests.engines.fake_llama_server import script
-from tests.export.saved import none, with_paths
 
 PROMPTS = tuple(Prompt((Message("user", text),), "code") for text in ("List the planets.", "Count to ten."))
 PATIENT = Deadlines(start_s=60, answer_s=120, death_s=0.5)

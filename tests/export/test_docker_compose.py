@@ -19,9 +19,7 @@ from advisor.errors import OptionError
 from advisor.exporters import docker_compose
 from advisor.exporters.deployment import Deployment
 from advisor.exporters.llama_server import measured_dialect
-from advisor.types import Build
-from tests.engines.fake_llama_server import DATA
-from tests.export.saved import (
+from advisor.testing.saved import (
     AWKWARD,
     LINES,
     SAVED,
@@ -33,6 +31,8 @@ from tests.export.saved import (
     with_device,
     with_paths,
 )
+from advisor.types import Build
+from tests.engines.fake_llama_server import DATA
 
 
 def image(deployment: Deployment) -> str:

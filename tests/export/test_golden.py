@@ -9,7 +9,7 @@ import pytest
 
 from advisor.errors import OptionError
 from advisor.exporters import EXPORTERS, exporter
-from tests.export.saved import SAVED, deployed
+from advisor.testing.saved import SAVED, deployed
 
 GOLDEN = Path(__file__).parent / "golden"
 

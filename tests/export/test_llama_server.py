@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.exporters.llama_server import command, shell
-from advisor.types import Build, Placement, Recommendation, Sampling, Settings
-from tests.builders import (
+from advisor.testing.builders import (
     GIB,
     make_candidate,
     make_estimate,
@@ -19,6 +18,7 @@ from tests.builders import (
     make_model,
     make_recommendation,
 )
+from advisor.types import Build, Placement, Recommendation, Sampling, Settings
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 

@@ -15,10 +15,8 @@ import pytest
 from advisor.errors import OptionError
 from advisor.exporters import exporter, vllm
 from advisor.gguf import read_model
-from advisor.testing.zoo import Recipe, build
-from advisor.types import Device, Placement, Recommendation, Sampling, Settings
-from tests.builders import GIB, make_gpu_host, make_recommendation
-from tests.export.saved import (
+from advisor.testing.builders import GIB, make_gpu_host, make_recommendation
+from advisor.testing.saved import (
     AWKWARD,
     deployed,
     draft,
@@ -27,6 +25,8 @@ from tests.export.saved import (
     with_device,
     with_paths,
 )
+from advisor.testing.zoo import Recipe, build
+from advisor.types import Device, Placement, Recommendation, Sampling, Settings
 
 # vLLM, docs/features/speculative_decoding: draft_model.md and n_gram.md.
 DOCUMENTED = {"method", "model", "num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min"}

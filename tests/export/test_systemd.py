@@ -18,8 +18,7 @@ from advisor.errors import OptionError
 from advisor.exporters import systemd
 from advisor.exporters.llama_server import command
 from advisor.store import save_last
-from tests.engines.fake_llama_server import script
-from tests.export.saved import (
+from advisor.testing.saved import (
     AWKWARD,
     LINES,
     SAVED,
@@ -28,6 +27,7 @@ from tests.export.saved import (
     draft,
     with_paths,
 )
+from tests.engines.fake_llama_server import script
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 

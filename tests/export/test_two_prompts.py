@@ -12,8 +12,8 @@ import pytest
 from advisor.acceptance.walk import walk
 from advisor.exporters.two_prompts import RULE_ACCEPTANCE_SD, Interval, expected, spread_of
 from advisor.predict.analytic import SOLE_ANSWER_SD
+from advisor.testing.builders import make_estimate, make_measurement, make_recommendation, make_trace
 from advisor.types import Prompt, Recommendation
-from tests.builders import make_estimate, make_measurement, make_recommendation, make_trace
 
 CODE, CHAT, OTHER = Prompt((), "code"), Prompt((), "chat"), Prompt((), "other")
 NO_CATEGORIES = {"speedup_by_category": {}, "acceptance_by_category": {}}

@@ -8,8 +8,8 @@ import pytest
 
 from advisor.errors import FileProblem
 from advisor.report.json_document import document, dumps, host_document, load
+from advisor.testing.builders import make_estimate, make_host, make_measurement, make_model, make_recommendation
 from advisor.types import Recommendation
-from tests.builders import make_estimate, make_host, make_measurement, make_model, make_recommendation
 
 COMMAND = ["llama-server", "-m", "/models/target.gguf"]
 CANDIDATE_KEYS = {

@@ -7,8 +7,7 @@ import pytest
 from rich.console import Console
 
 from advisor.report.terminal import render, render_host
-from advisor.types import Recommendation, Rejected
-from tests.builders import (
+from advisor.testing.builders import (
     GIB,
     make_candidate,
     make_estimate,
@@ -18,6 +17,7 @@ from tests.builders import (
     make_model,
     make_recommendation,
 )
+from advisor.types import Recommendation, Rejected
 
 COMMAND = "llama-server \\\n  -m target.gguf"
 

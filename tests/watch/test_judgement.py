@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.reasons import explain
+from advisor.testing.builders import BASELINE_TPS, make_estimate, make_recommendation
 from advisor.types import Config, Recommendation
 from advisor.watch import Expected, Judgement, Live, Slots, expected, judge
 from advisor.watch.expectation import price_of_a_drafted_token
 from advisor.watch.readings import Counters
-from tests.builders import BASELINE_TPS, make_estimate, make_recommendation
 from tests.explained import pair, pair_world, simulated, true_speedup
 from tests.watch.servers import Counting
 

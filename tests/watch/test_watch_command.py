@@ -19,9 +19,9 @@ from advisor.errors import ServerProblem
 from advisor.report import json_document
 from advisor.report.watch_terminal import Screen
 from advisor.store import save_last
+from advisor.testing.builders import make_recommendation
 from advisor.types import Recommendation
 from advisor.watch import Watcher
-from tests.builders import make_recommendation
 from tests.watch.http_server import Answer, serving
 from tests.watch.servers import Counting, Script
 from tests.watch.test_judgement import recommended

@@ -14,9 +14,9 @@ import pytest
 
 from advisor.report import json_document
 from advisor.report.watch_document import WATCH_SCHEMA, document
+from advisor.testing.builders import make_recommendation
 from advisor.types import Recommendation
 from advisor.watch import Watcher
-from tests.builders import make_recommendation
 from tests.watch.servers import Counting, Script
 from tests.watch.test_judgement import recommended
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from advisor.errors import ServerProblem
+from advisor.testing.builders import make_recommendation
 from advisor.types import Recommendation
 from advisor.watch import View, Watcher, follow
-from tests.builders import make_recommendation
 from tests.watch.servers import Counting, Script
 
 DOWN = ServerProblem("http://127.0.0.1:8080 is not reachable.")

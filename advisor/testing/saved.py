@@ -13,13 +13,13 @@ from typing import Any
 
 from advisor.dialect import dialect_of
 from advisor.exporters.deployment import Deployment
-from advisor.types import Config, Placement, Recommendation, Sampling, Settings
-from tests.builders import (
+from advisor.testing.builders import (
     make_estimate,
     make_gpu_host,
     make_measurement,
     make_recommendation,
 )
+from advisor.types import Config, Placement, Recommendation, Sampling, Settings
 
 GPU = Placement(-1, -1, "CUDA0")
 AWKWARD = (

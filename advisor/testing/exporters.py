@@ -1,0 +1,117 @@
+"""What every exporter owes, as tests to subclass.
+
+    class TestMine(ExporterConformance):
+        name = "my-program"                     # as in advisor.exporters.EXPORTERS
+
+They run over the recommendations of ``advisor.testing.saved``: a draft on a GPU, an n-gram method, "do not speculate",
+and a machine that needs a remedy. An exporter may refuse what its program has no words for; it may not drop it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from advisor.errors import OptionError
+from advisor.exporters import EXPORTERS, Exporter, exporter
+from advisor.exporters.deployment import chosen
+from advisor.testing.saved import SAVED, deployed, draft, with_paths
+from advisor.types import Recommendation
+
+EVIL = "x; rm -rf ~ & $(id) `id` 'q \"q\n| tee > f"
+COMMENT = re.compile(r"# [\w ._,:+%/=-]*", re.ASCII)
+LINK = "TARGET_PATH_FOR_CONFORMANCE"
+
+
+class ExporterConformance:
+    """``refuses``: the kinds of ``SAVED`` that this program has no words for. ``comment``: what a line of a comment may
+    look like; nothing in it may do harm in a shell that runs it."""
+
+    name: str
+    refuses: frozenset[str] = frozenset()
+    comment: re.Pattern[str] = COMMENT
+
+    @property
+    def exporter(self) -> Exporter:
+        return exporter(self.name)
+
+    def text(self, rec: Recommendation, *, windows: bool = False) -> str:
+        return self.exporter.text(deployed(rec, windows=windows))
+
+    def test_it_is_in_the_table(self) -> None:
+        assert self.name in EXPORTERS
+        assert self.exporter.text.__module__.rsplit(".", 1)[-1] == EXPORTERS[self.name]
+
+    def test_every_kind_is_written_or_refused_by_name(self) -> None:
+        refused: dict[str, OptionError] = {}
+        for kind, make in SAVED.items():
+            try:
+                text = self.text(make())
+            except OptionError as refusal:
+                refused[kind] = refusal
+            else:
+                assert text.endswith("\n")
+                assert text.strip()
+        assert set(refused) == set(self.refuses)
+        assert all(self.name in refusal.what for refusal in refused.values()), "who cannot"
+        assert all(refusal.fix for refusal in refused.values()), "and what to do instead"
+
+    def test_the_same_recommendation_gives_the_same_text(self) -> None:
+        for rec in self._written():
+            assert self.text(rec) == self.text(rec)
+
+    def test_nothing_of_the_method_is_dropped(self) -> None:
+        """A draft length that the text does not mention was lost."""
+        for rec in self._written():
+            config = chosen(rec)
+            if config is None:
+                continue
+            longer = dataclasses.replace(config, k=config.k + 1)
+            assert rec.best is not None
+            best = dataclasses.replace(rec.best, config=longer)
+            other = dataclasses.replace(rec, best=best, estimates=(best, *rec.estimates[1:]))
+            assert self.text(other) != self.text(rec)
+
+    def test_a_verdict_of_no_is_the_target_alone(self) -> None:
+        if "none" in self.refuses:
+            return
+        rec, name = SAVED["none"](), draft().candidates[0].draft.name
+        assert name not in _without_record(self.text(rec)), "a draft has no place in it"
+
+    def test_a_name_cannot_break_out_of_a_comment(self) -> None:
+        """zsh runs pasted lines that begin with #."""
+        rec = draft()
+        target = dataclasses.replace(rec.target, name=EVIL)
+        candidates = tuple(
+            dataclasses.replace(one, draft=dataclasses.replace(one.draft, name=EVIL)) for one in rec.candidates
+        )
+        rec = dataclasses.replace(rec, target=target, candidates=candidates, workload=EVIL, categories=(EVIL,))
+        try:
+            lines = self.text(rec).splitlines()
+        except OptionError:
+            return
+        comments = [line for line in lines if line.startswith("#")]
+        assert [line for line in comments if not self.comment.fullmatch(line)] == []
+        assert [line for line in lines if line.startswith(("|", "rm"))] == []
+
+    def test_paths_with_spaces_quotes_and_dollars_do_not_crash_it(self) -> None:
+        path = f"/models/it's \"5 $HOME $(touch x)/{LINK}.gguf"
+        try:
+            text = self.text(with_paths(draft(), path, path.replace(LINK, "DRAFT")))
+        except OptionError:
+            return
+        assert self.exporter.takes_names or LINK in text, "the target is not in it"
+
+    def test_it_says_which_options_have_a_meaning(self) -> None:
+        assert isinstance(self.exporter.takes_names, bool)
+        if self.exporter.takes_names:
+            renamed = deployed(draft(), target_name="another/Target", draft_name="another/Draft")
+            assert "another/Target" in self.exporter.text(renamed)
+
+    def _written(self) -> list[Recommendation]:
+        return [make() for kind, make in SAVED.items() if kind not in self.refuses]
+
+
+def _without_record(text: str) -> str:
+    """A document that carries the whole record names every draft in it."""
+    return text.partition('"record":')[0].partition('"candidates":')[0] if text.startswith("{") else text
