@@ -1,6 +1,6 @@
 # make demo   the main job on real models that ship in a package
 # make test   every check and test
-# make check  the checks alone (format, lint, types, layers)
+# make check  the checks alone (format, lint, types, layers, dead code, unused dependencies)
 # make bench  the figures of docs/benchmarks.md, measured here (about an hour on 2 cores)
 # make chaos  everything SECURITY.md promises, attacked (about two hours; python -m chaos --quick takes minutes)
 # make screenshots   the pictures of the README, from the last recommendation (make demo makes one)
@@ -27,6 +27,8 @@ check: .venv/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive advisor benchmarks chaos scripts
+	$(BIN)/vulture
+	$(BIN)/deptry .
 
 bench: .venv/installed-test
 	$(BIN)/python -m benchmarks
