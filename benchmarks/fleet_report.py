@@ -21,8 +21,8 @@ def lines(replays: Sequence[Spread], prices: Sequence[Spread], searches: Sequenc
     bound_s = max(overhead_s, PLANNED_REPLAY_S / PLANNED_WORKERS)
     yield (
         f"Handing out a replay costs {1000 * overhead_s:.1f} ms of this machine ({replays[-1].workers} workers). "
-        f"Planned from that, not measured: {tasks} replays of {PLANNED_REPLAY_S:.0f} s on {PLANNED_WORKERS} machines take "
-        f"{tasks * bound_s:.0f} s, on one {tasks * PLANNED_REPLAY_S / 60:.0f} min; up to "
+        f"Planned from that, not measured: {tasks} replays of {PLANNED_REPLAY_S:.0f} s on {PLANNED_WORKERS} machines "
+        f"take {tasks * bound_s:.0f} s, on one {tasks * PLANNED_REPLAY_S / 60:.0f} min; up to "
         f"{PLANNED_REPLAY_S / overhead_s:.0f} machines could be kept busy."
     )
     yield ""
