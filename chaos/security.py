@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,11 @@ class _PatientFor(WorkerProcess):
         return super().ask(call, arguments, timeout_s=patience_s)
 
 
-def chat_templates(folder: Path) -> Outcome:
+def chat_templates(folder: Path, attacks: Mapping[str, str] = ATTACKS) -> Outcome:
     """Each in a file that llama.cpp loads: refused or harmless, and the next question is answered."""
     lost: list[str] = []
     vocabulary = read_token_texts(base_model())
-    for name, template in ATTACKS.items():
+    for name, template in attacks.items():
         model = _model_with(folder / "template.gguf", template, vocabulary)
         engine = LlamaCppPython(start_worker=_PatientFor)
         engine.open("target", model, LoadOptions(context=512, threads=1))
@@ -102,7 +102,7 @@ def chat_templates(folder: Path) -> Outcome:
             engine.shutdown()
         if time.monotonic() - started > TEMPLATE_PATIENCE_S + 30:
             lost.append(f"{name}: it took {time.monotonic() - started:.0f} s")
-    return Outcome("chat templates that attack", len(ATTACKS), tuple(lost))
+    return Outcome("chat templates that attack", len(attacks), tuple(lost))
 
 
 def _model_with(path: Path, template: str, vocabulary: list[bytes]) -> Model:

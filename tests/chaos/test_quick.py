@@ -45,11 +45,11 @@ def test_a_draft_whose_worker_dies_leaves_the_race_and_nothing_else_does(ground:
 
 
 def test_a_killed_advisor_goes_on_where_it_was(ground: Ground):
-    nothing_lost(resume.resume(ground, kills=2, seed=1), at_least=8)
+    nothing_lost(resume.resume(ground, kills=1, seed=1, thorough=False), at_least=3)
 
 
-def test_full_and_read_only_disks_and_damaged_stores(ground: Ground):
-    nothing_lost(disk.disk(ground, sizes=(disk.FULL_SIZES[6],), damages=1), at_least=3)
+def test_a_full_disk_and_a_damaged_journal_cost_no_answer(ground: Ground):
+    nothing_lost(disk.disk(ground, sizes=(disk.FULL_SIZES[6],), damages=1, thorough=False))
 
 
 def test_only_pairs_that_fit_a_limit_are_started(ground: Ground):
@@ -57,7 +57,9 @@ def test_only_pairs_that_fit_a_limit_are_started(ground: Ground):
 
 
 def test_chat_templates_cannot_attack(tmp_path: Path):
-    nothing_lost([security.chat_templates(tmp_path)], at_least=9)
+    attacks = ("endless loops", "a text doubled 40 times", "a function's globals")
+    chosen = {name: security.ATTACKS[name] for name in attacks}
+    nothing_lost([security.chat_templates(tmp_path, chosen)], at_least=3)
 
 
 def test_what_is_written_is_private(ground: Ground):
