@@ -234,7 +234,16 @@ def foresee_fleet(
     places = read_inventory(inventory, catalog)
     target, entry = named_target(question.target, catalog, note)
     build = Build("llama-server", f"b{question.build}" if question.build else "current", question.build)
-    asked = Outlook(target, entry, places[0].host, None, build, settings, categories=question.categories)
+    asked = Outlook(
+        target,
+        entry,
+        places[0].host,
+        None,
+        build,
+        settings,
+        categories=question.categories,
+        measured=_imported_pairs(catalog, note),
+    )
     return answer_fleet(places, asked, catalog, current(data_dir()), kept_profiles.kept(data_dir()))
 
 

@@ -268,7 +268,7 @@ class Study:
             self._engine,
             self._runner,
             self._store,
-            reads=not self._is_served or self._on_this_cpu,
+            reads=self._reads_answers_here,
             trials=self._trials,
             allowance_s=max(self._kept_for_depth_s(), self._time_left_s() / 2),
             name=f"{self._name}-{self._settings.budget_s:g}",
@@ -366,6 +366,11 @@ class Study:
     @property
     def _is_served(self) -> bool:
         return self._runner is not self._engine
+
+    @property
+    def _reads_answers_here(self) -> bool:
+        """Whether drafts and target read answers in this process: not where others measure acceptance."""
+        return self._imported is None and self._elsewhere is None and (not self._is_served or self._on_this_cpu)
 
     @property
     def _on_this_cpu(self) -> bool:

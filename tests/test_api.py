@@ -60,7 +60,7 @@ def test_every_keyword_is_described_and_has_an_option() -> None:
     keywords = set(inspect.signature(advisor.recommend).parameters)
     options = set(inspect.signature(command).parameters)
     renamed = {"draft": "drafts", "draft_dir": "draft_dirs", "category": "categories", "models_dir": "models_dirs"}
-    renamed["budget"] = "budget_seconds"
+    renamed |= {"budget": "budget_seconds", "share_search": "shared_search"}
     assert {renamed.get(one, one) for one in options} - keywords == {"output_format", "show_all", "output"}
     assert keywords - {renamed.get(one, one) for one in options} == {"store", "progress"}
     described = advisor.recommend.__doc__ or ""

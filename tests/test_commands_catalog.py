@@ -232,8 +232,8 @@ def test_a_quant_that_the_repository_calls_otherwise(hub: FakeHub, tmp_path: Pat
 
 def test_without_a_quant_the_choice_is_listed_with_sizes(hub: FakeHub) -> None:
     message = refused("pull", "tiny-1b")
-    assert "Q8_0 67." in message
-    assert "Q4_0 38." in message
+    assert "Q8_0 66.7 MiB" in message
+    assert "Q4_0 38.1 MiB" in message
     assert "F16" in message
     assert "tiny-1b-q8_0" in message
     assert hub.requests == []

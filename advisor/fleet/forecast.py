@@ -83,15 +83,16 @@ def _row(place: Place, asked: Outlook, catalog: Catalog, posterior: Posterior, p
     except NothingFits as error:
         return Row(place, None, None, (), {}, why_not=f"{error.what} {error.why}".strip())
     estimates = {one.config: one for one in outlook.at_every_setting(asked, catalog, posterior, foreseen)}
-    candidates = list(foreseen.candidates)
-    if found is not None:
-        measured, added = _from_profile(*found, asked, candidates, catalog)
-        drafts = {config.draft for config in measured}
-        estimates = {config: one for config, one in estimates.items() if config.draft not in drafts} | measured
-        candidates += added
-    best = answer(list(estimates.values()), candidates, nothing=nothing_to_try(list(foreseen.rejected)))
-    digest = found[0].digest if found is not None else ""
-    return Row(place, best, foreseen.baseline, tuple(candidates), estimates, digest)
+    if found is None:
+        own = Answer(foreseen.verdict, foreseen.sentence, foreseen.estimates, foreseen.best, foreseen.runner_up)
+        return Row(place, own, foreseen.baseline, foreseen.candidates, estimates)
+    measured, added = _from_profile(*found, asked, foreseen.candidates, catalog)
+    replayed = {config.draft for config in measured}
+    others = [one for one in foreseen.estimates if one.config.draft not in replayed]
+    candidates = (*foreseen.candidates, *added)
+    own = answer([*measured.values(), *others], candidates, nothing=nothing_to_try(foreseen.rejected))
+    estimates = {config: one for config, one in estimates.items() if config.draft not in replayed} | measured
+    return Row(place, own, foreseen.baseline, candidates, estimates, found[0].digest)
 
 
 def _from_profile(

@@ -77,7 +77,8 @@ class SpreadReplays:
         try:
             yield from self._as_done(client, futures)
         finally:
-            client.cancel(list(futures), force=True)
+            with suppress(OSError):  # the scheduler may be what was lost
+                client.cancel(list(futures), force=True)
 
     def _as_done(self, client: Client, futures: dict[Future[Any], int]) -> Iterator[tuple[int, Outcome]]:
         done: SimpleQueue[Future[Any]] = SimpleQueue()
@@ -95,7 +96,7 @@ class SpreadReplays:
             if pending and has_any and self._time_left_s() <= 0:
                 yield from ((futures[future], turn_missed()) for future in pending)
                 return
-            if pending and not client.scheduler_info(n_workers=-1)["workers"]:
+            if pending and not client.nthreads():
                 self._note(f"No worker is left at {self._scheduler}: what is left is replayed here.")
                 return
 

@@ -63,6 +63,8 @@ def test_every_advisor_command_exists_with_its_options(page: str, rest: str) -> 
         assert set(words) <= known | {"--help"}, page
         return
     command = COMMANDS.commands[words[0]]
+    if hasattr(command, "commands"):
+        command, words = command.commands[words[1]], words[1:]
     known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
     asked = {word.split("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}
     assert asked <= known, f"{page}: advisor {rest}"

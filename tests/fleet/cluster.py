@@ -18,8 +18,8 @@ class Cluster:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        scheduler = self._started("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", *NO_DASHBOARD)
-        self.address = _line_with(scheduler, r"Scheduler at:\s+(tcp://\S+)")
+        self.scheduler = self._started("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", *NO_DASHBOARD)
+        self.address = _line_with(self.scheduler, r"Scheduler at:\s+(tcp://\S+)")
 
     def simulated_worker(self, kind: str = "sound") -> subprocess.Popen[str]:
         worker = self._started("-m", "tests.fleet.simulated_worker", self.address, kind)

@@ -67,6 +67,7 @@ def begun_elsewhere(database: str, config: Config, age: timedelta = timedelta())
     study = optuna.load_study(study_name="s", storage=database)
     space = next(one.distributions for one in study.get_trials() if one.distributions)
     params = {"proposer": config.draft, "k": config.k, "p_min": config.p_min, "n_min": 0, "ngram_size": 0}
+    params["draft_sampling"] = config.draft_sampling
     running = optuna.trial.create_trial(
         state=optuna.trial.TrialState.RUNNING, params=params, distributions=space, user_attrs={BY: "another"}
     )

@@ -95,6 +95,20 @@ def test_without_any_worker_left_this_machine_does_the_rest(dask, alone, tmp_pat
     assert any("No worker is left" in note for note in machine.notes)
 
 
+def test_without_the_scheduler_this_machine_does_the_rest(dask, alone, tmp_path):
+    worker = dask.simulated_worker("stuck")
+
+    def kill_the_scheduler() -> None:
+        wait_for(worker, "replaying")
+        dask.scheduler.kill()
+
+    killer = threading.Thread(target=kill_the_scheduler)
+    killer.start()
+    found, _ = over(dask, tmp_path, SimulatedEngine)
+    killer.join()
+    assert same(found, alone)
+
+
 def test_a_draft_that_no_worker_has_is_replayed_here(dask, alone, tmp_path):
     dask.simulated_worker("poor")
     replayed_here: list[str] = []

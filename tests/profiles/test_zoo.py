@@ -1,5 +1,7 @@
-"""A profile of real models predicts another machine's real runs. That machine is this one with half of its threads:
-costs differ, acceptance must not."""
+"""A profile of real models predicts another machine's real runs.
+
+That machine is this one with half of its threads: costs differ, acceptance must not.
+"""
 
 from __future__ import annotations
 
