@@ -74,5 +74,6 @@ def _number(pattern: str, text: str) -> str:
 
 
 def _last_words(text: str) -> str:
-    lines = [line for line in text.splitlines() if re.match(r"[\w.]+(Error|Promise|Exception|Timeout)?: ", line)]
-    return (lines or text.splitlines() or ["nothing"])[-1][:300]
+    """The exception, else what libFuzzer says of a time or memory limit."""
+    found = re.search(r"Uncaught Python exception: ===\s*(.+)", text) or re.search(r"ERROR: libFuzzer: (.+)", text)
+    return found[1][:300] if found else text[-300:]

@@ -18,7 +18,7 @@ from chaos.simulated_worker import PACE
 from chaos.world import SETTINGS, WORKLOAD, Models, summary
 
 LONGEST_S = 120.0
-PACE_S = 0.01
+PACE_S = 0.03
 
 
 @dataclass(frozen=True)

@@ -24,29 +24,32 @@ TIMED = {"answer", "time_decodes", "speculate"}
 
 
 def resume(ground: Ground, *, kills: int, seed: int) -> Iterator[Outcome]:
-    undisturbed, whole_s, rows = _undisturbed(ground)
+    undisturbed, first_s, whole_s, rows = _undisturbed(ground)
     rng = random.Random(seed)
     lost: list[str] = []
     landed: Counter[int] = Counter()
     for index in range(kills):
-        moment_s = whole_s * (index + rng.random()) / kills
+        moment_s = first_s + (whole_s - first_s) * (index + rng.random()) / kills
         found, stored = _killed_and_resumed(ground, f"killed-{index}", moment_s, undisturbed, rows)
         lost += [f"after {moment_s:.2f} s: {loss}" for loss in found]
         landed[stored] += 1
-    moments = f"{landed.total() - landed[0]} of them with measurements stored, in {whole_s:.1f} s"
+    moments = f"{landed.total() - landed[0]} of them with measurements stored, up to {max(landed)} of {len(rows)}"
     yield Outcome("kill -9 of the advisor, then the same command again", kills, tuple(lost), moments)
     yield _stale_locks(ground, undisturbed)
     yield _two_at_once(ground, undisturbed, same_store=True)
     yield _two_at_once(ground, undisturbed, same_store=False)
 
 
-def _undisturbed(ground: Ground) -> tuple[Ended, float, Rows]:
+def _undisturbed(ground: Ground) -> tuple[Ended, float, float, Rows]:
+    """How it ended, after how many seconds the first worker was asked and it ended, and what it stored."""
     data = ground.data_dir("undisturbed")
     started = time.monotonic()
     ended = _advisor(ground, data).wait()
     if ended.code:
         raise RuntimeError(f"the undisturbed search failed: {ended.errors}")
-    return ended, time.monotonic() - started, stored_rows(data)
+    whole_s = time.monotonic() - started
+    first_s = min(entry.begin_s for entry in ledger.read(data.parent / "ledger")) - started
+    return ended, first_s, whole_s, stored_rows(data)
 
 
 def _advisor(ground: Ground, data: Path, *, pace_s: float = PACE_S) -> Advisor:

@@ -263,7 +263,8 @@ def _check_data_present(cursor: Cursor, tensors: list[TensorInfo], data_start: i
     for tensor in tensors:
         if offset + tensor.bytes > cursor.size:
             missing = offset + tensor.bytes - cursor.size
-            raise cursor.error(f"the tensor's data ends {missing} bytes after the file", tensor.name, offset)
+            place = min(offset, cursor.size)
+            raise cursor.error(f"the tensor's data ends {missing} bytes after the file", tensor.name, place)
         offset += _padded(tensor.bytes, alignment)
 
 
