@@ -5,7 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from advisor.types import PLAIN_CACHE, Baseline, Build, Candidate, CostCurve, Estimate, Placement, Trial
+from advisor.types import (
+    PLAIN_CACHE,
+    Baseline,
+    Build,
+    Candidate,
+    CostCurve,
+    Estimate,
+    Placement,
+    Trial,
+    pooled_token_s,
+)
 
 GIB = 1 << 30
 
@@ -21,8 +31,7 @@ def baseline(trials: Sequence[Trial], target_curve: CostCurve) -> Baseline:
 
 def token_s(trials: Sequence[Trial]) -> float:
     """The target's seconds a token over the baselines of these trials."""
-    runs = [run for trial in trials for run in trial.baselines]
-    return sum(run.decode_s for run in runs) / sum(run.tokens - 1 for run in runs)
+    return pooled_token_s([run for trial in trials for run in trial.baselines])
 
 
 def drift_over(trials: Sequence[Trial]) -> float:

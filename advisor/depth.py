@@ -231,7 +231,7 @@ class _Look:
             depth=reached,
             timed_depth=self._depth,
             answers=len(self._read),
-            acceptance_rate=best.acceptance_rate + after.acceptance_rate - before.acceptance_rate,
+            acceptance_rate=min(1.0, max(0.0, best.acceptance_rate + after.acceptance_rate - before.acceptance_rate)),
             speedup=speedup,
             speedup_low=speedup / half_width,
             speedup_high=speedup * half_width,

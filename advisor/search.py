@@ -27,7 +27,7 @@ from advisor.ngram import METHODS
 from advisor.predict.predictor import Z_80, Belief, Predictor
 from advisor.progress import Progress
 from advisor.shared_study import Peers, connection_errors, lies, open_storage
-from advisor.types import Config, Run, Trial
+from advisor.types import Config, Run, Trial, pooled_token_s
 
 if TYPE_CHECKING:
     import optuna
@@ -257,9 +257,7 @@ def _choosing(config: Config) -> optuna.samplers.BaseSampler:
 
 def speedup_of(pairs: Sequence[tuple[Run, Run]]) -> float:
     """Pooled: seconds a token of the baselines over seconds a token of the speculative runs."""
-    base_s = sum(base.decode_s for base, _ in pairs) / sum(base.tokens - 1 for base, _ in pairs)
-    run_s = sum(run.decode_s for _, run in pairs) / sum(run.tokens - 1 for _, run in pairs)
-    return base_s / run_s
+    return pooled_token_s([base for base, _ in pairs]) / pooled_token_s([run for _, run in pairs])
 
 
 def _resumed(

@@ -413,6 +413,11 @@ class Run:
         return self.decode_s / max(1, self.tokens - 1)
 
 
+def pooled_token_s(runs: Sequence[Run]) -> float:
+    """Seconds a token over several runs: all their time over all their tokens after the first."""
+    return sum(run.decode_s for run in runs) / sum(run.tokens - 1 for run in runs)
+
+
 @dataclass(frozen=True)
 class Trial:
     """A Config measured on some prompts, each beside its own baseline run. Both tuples are in prompt order."""

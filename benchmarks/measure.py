@@ -11,7 +11,7 @@ from advisor.cost.curves import curve_points, measure_curve, text_for_timing, ty
 from advisor.engines.base import Engine, LoadOptions, Role, RolloutOptions
 from advisor.progress import Silent
 from advisor.store import Store
-from advisor.types import Config, CostCurve, Model, Run, Sampling, Trace, Transcript, Workload
+from advisor.types import Config, CostCurve, Model, Run, Sampling, Trace, Transcript, Workload, pooled_token_s
 
 ROLLOUT = RolloutOptions(p_min=0.4, length=16, chains=8)
 OUTPUTS = 17
@@ -110,4 +110,4 @@ class Bench:
 
 
 def tokens_per_s(runs: Sequence[Run]) -> float:
-    return sum(run.tokens - 1 for run in runs) / sum(run.decode_s for run in runs)
+    return 1 / pooled_token_s(runs)

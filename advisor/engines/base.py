@@ -16,7 +16,8 @@ from advisor.types import PLAIN_CACHE, Build, Config, Message, Model, Run, Sampl
 Role = Literal["target", "draft"]
 Operation = tuple[Role, int]
 
-LONGEST_CHAIN = 4  # timing an operation of one token decodes up to this many in a row
+CHAIN: dict[Role, int] = {"target": 2, "draft": 4}  # an operation of one token is timed over this many in a row
+LONGEST_CHAIN = max(CHAIN.values())
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
+from advisor.engines.base import CHAIN, Role
 from advisor.engines.own_memory import at_most_more
+from advisor.engines.rounds import timed_rounds
 from advisor.engines.sampling import draft_distribution, target_distribution
 from advisor.types import PLAIN_CACHE
 
@@ -325,7 +327,7 @@ def _follow(
 
 def time_decodes(
     contexts: dict[str, Context],
-    operations: list[tuple[str, int]],
+    operations: list[tuple[Role, int]],
     tokens: list[int],
     depth: int,
     sampling: dict[str, Any],
@@ -344,11 +346,14 @@ def time_decodes(
     sampler = TargetSampler(contexts["target"], sampling) if "target" in contexts else None
     text = tokens[depth:]
     started = time.perf_counter()
-    measured: list[list[float]] = []
     singles = sorted({operation for operation in operations if operation[1] == 1}, reverse=True)
     _time_round(contexts, singles, text, depth, sampler)  # warm-up: threads, caches
-    while len(measured) < rounds and (not measured or time.perf_counter() - started < budget_s):
-        measured.append(_time_round(contexts, operations, text, depth, sampler))
+    measured = timed_rounds(
+        lambda: _time_round(contexts, operations, text, depth, sampler),
+        rounds=rounds,
+        started=started,
+        budget_s=budget_s,
+    )
     if sampler:
         sampler.close()
     return measured
@@ -356,7 +361,7 @@ def time_decodes(
 
 def _time_round(
     contexts: dict[str, Context],
-    operations: list[tuple[str, int]],
+    operations: list[tuple[Role, int]],
     text: list[int],
     depth: int,
     sampler: TargetSampler | None,
@@ -364,7 +369,7 @@ def _time_round(
     seconds = []
     for role, b in operations:
         context = contexts[role]
-        singles = {("target", 1): 2, ("draft", 1): 4}.get((role, b), 0)
+        singles = CHAIN[role] if b == 1 else 0
         if (role, b) == ("target", 1):
             _target_pass(context, sampler, text[:1])
         started = time.perf_counter()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -28,6 +29,13 @@ def peak_bytes() -> int:
             return int(found[1]) * 1024
     use = psutil.Process().memory_info()
     return int(getattr(use, "peak_wset", use.rss))
+
+
+def with_peak(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``work`` replies, and the most this process held meanwhile."""
+    forget_peak()
+    reply = work()
+    return {**reply, "peak_bytes": peak_bytes()}
 
 
 @contextmanager

@@ -12,11 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from advisor.engines.base import Operation, Role
+from advisor.engines.base import CHAIN, Operation, Role
+from advisor.engines.rounds import timed_rounds
 from advisor.engines.server_process import Server
 from advisor.errors import EngineRefusal
-
-CHAIN: dict[Role, int] = {"target": 2, "draft": 4}  # decodes of one token that are timed in a row
 
 
 def time_decodes(
@@ -39,10 +38,12 @@ def time_decodes(
     for operation in dict.fromkeys(operations):  # warm-up: the context is read once
         if operation[1] == 1:
             asked.seconds(operation)
-    measured: list[list[float]] = []
-    while len(measured) < rounds and (not measured or time.perf_counter() - started < budget_s):
-        measured.append([asked.seconds(operation) for operation in operations])
-    return measured
+    return timed_rounds(
+        lambda: [asked.seconds(operation) for operation in operations],
+        rounds=rounds,
+        started=started,
+        budget_s=budget_s,
+    )
 
 
 class _Asked:

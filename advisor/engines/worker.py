@@ -19,6 +19,7 @@ from advisor.engines.frames import read_frame, write_frame
 
 if TYPE_CHECKING:
     from advisor.engines import llama_session, speculation
+    from advisor.engines.base import Role
     from advisor.ngram.proposer import NgramProposer
     from advisor.types import Config
 
@@ -56,11 +57,10 @@ class Session:
         return {"tokens": llama_session.render_chat(self.contexts["target"], messages)}
 
     def answer(self, prompt: list[int], sampling: dict[str, Any], max_tokens: int) -> dict[str, Any]:
-        from advisor.engines import llama_session, own_memory
+        from advisor.engines import llama_session
+        from advisor.engines.own_memory import with_peak
 
-        own_memory.forget_peak()
-        reply = llama_session.answer(self.contexts["target"], prompt, sampling, max_tokens)
-        return {**reply, "peak_bytes": own_memory.peak_bytes()}
+        return with_peak(lambda: llama_session.answer(self.contexts["target"], prompt, sampling, max_tokens))
 
     def text_of(self, tokens: list[int]) -> dict[str, Any]:
         target = self.contexts["target"]
@@ -69,7 +69,8 @@ class Session:
     def speculate(
         self, prompt: list[int], config: dict[str, Any], sampling: dict[str, Any], max_tokens: int
     ) -> dict[str, Any]:
-        from advisor.engines import own_memory, speculation
+        from advisor.engines import speculation
+        from advisor.engines.own_memory import with_peak
         from advisor.ngram import METHODS
         from advisor.types import Config
 
@@ -86,9 +87,8 @@ class Session:
                 if is_sampled
                 else speculation.DraftModel(draft, **limits)
             )
-        own_memory.forget_peak()
-        reply = speculation.speculate(self.contexts["target"], proposer, prompt, wanted.k, sampling, max_tokens)
-        return {**reply, "peak_bytes": own_memory.peak_bytes()}
+        target = self.contexts["target"]
+        return with_peak(lambda: speculation.speculate(target, proposer, prompt, wanted.k, sampling, max_tokens))
 
     def _ngram_that_has_not_seen(self, prompt: list[int], config: Config) -> NgramProposer:
         """The method with the tables it has filled so far, as in a server that runs on; empty ones for a prompt that
@@ -112,7 +112,7 @@ class Session:
     def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
         from advisor.engines import llama_session
 
-        pairs = [(str(role), int(b)) for role, b in operations]
+        pairs: list[tuple[Role, int]] = [(role, int(b)) for role, b in operations]
         return {"rounds": llama_session.time_decodes(self.contexts, pairs, **arguments)}
 
 

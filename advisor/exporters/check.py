@@ -18,7 +18,7 @@ from advisor.errors import EngineRefusal, FileProblem, OptionError
 from advisor.exporters.deployment import chosen
 from advisor.exporters.llama_server import command
 from advisor.exporters.two_prompts import Expected, Place, expected
-from advisor.types import Build, Config, Model, Prompt, Recommendation, Run
+from advisor.types import Build, Config, Model, Prompt, Recommendation, Run, pooled_token_s
 
 PROMPTS = 2
 
@@ -40,7 +40,7 @@ class Checked:
 
     @property
     def tokens_per_second(self) -> float:
-        return sum(run.tokens - 1 for run in self.runs) / sum(run.decode_s for run in self.runs)
+        return 1 / pooled_token_s(self.runs)
 
     @property
     def acceptance_place(self) -> Place | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from advisor.reasons.labels import suffixes
-from advisor.types import Model, Recommendation, Run, Trial
+from advisor.types import Model, Recommendation, Run, Trial, pooled_token_s
 
 
 def documents(rec: Recommendation) -> dict[int, dict[str, Any]]:
@@ -53,7 +53,7 @@ def _row(target: str, draft: str | None, runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "target": target,
         "draft": draft,
-        "mean_tps": round(sum(run.tokens - 1 for run in runs) / sum(run.decode_s for run in runs), 2),
+        "mean_tps": round(1 / pooled_token_s(runs), 2),
         "median_tps": round(statistics.median(1 / run.token_s for run in runs), 2),
         "mean_ttft": round(statistics.mean(run.prefill_s for run in runs), 3),
         "mean_total_time": round(statistics.mean(run.prefill_s + run.decode_s for run in runs), 2),
