@@ -176,13 +176,13 @@ class Store:
     def get(self, kind: str, key: Mapping[str, object], record_type: type[R]) -> R | None:
         """The record put under this key; None where there is none, or one of a shape that is no longer known."""
         kept = self._overflow.get(kind, key, record_type) if self._overflow else None
-        rows = self._rows("value_json", (kind, _hash(key))) if kept is None else []
+        rows = self._rows("CAST(value_json AS BLOB)", (kind, _hash(key))) if kept is None else []
         if not rows:
             return kept
         try:
             return from_json(record_type, rows[0][0])
         except FileProblem:
-            return None  # written by a version whose records looked different: measured again, then replaced
+            return None  # damaged, or of a version whose records looked different: measured again, then replaced
 
     def put(self, kind: str, key: Mapping[str, object], record: object, *, wall_s: float) -> None:
         """Keeps ``record``, in place of one with the same key. ``wall_s``: seconds that measuring it took."""
@@ -215,8 +215,11 @@ class Store:
         kept = self._overflow.recall(name) if self._overflow else None
         if kept is not None:
             return kept
-        rows = self._select("SELECT value FROM remembered WHERE name = ?", (name,))
-        return str(rows[0][0]) if rows else None
+        rows = self._select("SELECT CAST(value AS BLOB) FROM remembered WHERE name = ?", (name,))
+        try:
+            return bytes(rows[0][0]).decode() if rows else None
+        except UnicodeDecodeError:
+            return None  # damaged: found out and remembered again
 
     def _rows(self, column: str, kind_hash: tuple[str, str]) -> list[Any]:
         if self._only_own and kind_hash not in self._own:

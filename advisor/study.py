@@ -6,6 +6,7 @@ The order of the stages is ``pipeline.py``'s to know.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -121,7 +122,7 @@ class Study:
         self._plan, self._threads = plan, plan.threads
         self._open_target(plan.threads)
         self._name = f"{self._question_name}-{plan.prompts}x{plan.max_tokens}-{plan.threads}"
-        self._spent_before_s = float(self._store.recall(f"spent/{self._name}") or 0)
+        self._spent_before_s = self._remembered_spent_s()
 
     def write_transcripts(self) -> None:
         if self._imported:
@@ -540,6 +541,14 @@ class Study:
             (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._thread_counts),
             *([self._imported.digest] if self._imported else []),
         )
+
+    def _remembered_spent_s(self) -> float:
+        """0 where nothing, or nothing that makes sense, was kept."""
+        try:
+            seconds = float(self._store.recall(f"spent/{self._name}") or 0)
+        except ValueError:
+            return 0.0
+        return seconds if 0 <= seconds < math.inf else 0.0
 
     def _time_left_s(self) -> float:
         return self._settings.budget_s - self._spent_before_s - (time.monotonic() - self._started)

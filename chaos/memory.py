@@ -159,7 +159,7 @@ def peaks(folder: Path) -> Iterator[Outcome]:
     command = [sys.executable, "-m", "advisor", "recommend", "--target", str(build(Recipe(60, "F16"))), "--fresh"]
     for recipe in drafts:
         command += ["--draft", str(build(recipe))]
-    command += ["--budget", "60s", "--max-tokens", "32", "--format", "json"]
+    command += ["--budget", "30s", "--max-tokens", "32", "--format", "json"]
     environment = {**child_environment(), "ADVISOR_DATA_DIR": str(data)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=600)
     rec = load_document(json.dumps(json.loads(done.stdout)))

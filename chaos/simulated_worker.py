@@ -74,10 +74,6 @@ class SimulatedSession:
 
         return self._kept("speculate", asked, speculate)
 
-    def weigh(self, prompt: list[int], answer_tokens: list[int], sampling: dict[str, Any]) -> dict[str, Any]:
-        transcript = Transcript("", tuple(prompt), tuple(answer_tokens), ended=False)
-        return {"chosen": self._engine.weigh(transcript, Sampling(**sampling))}
-
     def score(
         self, role: Role, prompt: list[int], answer_tokens: list[int], rollout: dict[str, Any], temperature: float
     ) -> dict[str, Any]:
@@ -86,10 +82,15 @@ class SimulatedSession:
         def replay() -> dict[str, Any]:
             transcript = Transcript("", tuple(prompt), tuple(answer_tokens), ended=False)
             trace = self._engine.score(transcript, RolloutOptions(**rollout), role, temperature)
-            return {"proposal": trace.proposal, "probability": trace.probability, "rollout": trace.rollout}
+            seen = {"proposal": trace.proposal, "probability": trace.probability, "rollout": trace.rollout}
+            return {**seen, "chosen": trace.chance}
 
         asked = {"role": role, "prompt": prompt, "answer": answer_tokens, "rollout": rollout}
         return self._kept("score", asked, replay)
+
+    def weigh(self, prompt: list[int], answer_tokens: list[int], sampling: dict[str, Any]) -> dict[str, Any]:
+        transcript = Transcript("", tuple(prompt), tuple(answer_tokens), ended=False)
+        return {"chosen": self._engine.weigh(transcript, Sampling(**sampling))}
 
     def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
         self._strike("time_decodes")

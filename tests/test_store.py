@@ -337,6 +337,18 @@ def test_a_damaged_file_is_kept_aside_and_a_new_store_begun(path: Path, damage: 
         assert store.get("curve", KEY, CostCurve) == CURVE
 
 
+def test_bytes_that_are_no_text_are_measured_again(store: Store) -> None:
+    """Damage inside a value, where SQLite's own check does not look."""
+    store.put("curve", KEY, CURVE, wall_s=1)
+    store.remember("remedy", "repack off")
+    store._connection.execute("UPDATE measurement SET value_json = CAST(x'7b22ff80' AS TEXT)")
+    store._connection.execute("UPDATE remembered SET value = CAST(x'ff80' AS TEXT)")
+    assert store.get("curve", KEY, CostCurve) is None
+    assert store.recall("remedy") is None
+    store.put("curve", KEY, CURVE, wall_s=1)
+    assert store.get("curve", KEY, CostCurve) == CURVE
+
+
 def test_kept_files_are_never_overwritten(path: Path) -> None:
     for number in (1, 2, 3):
         put_one(path)
