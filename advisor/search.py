@@ -95,6 +95,7 @@ def search(
     space = _space(proposers, k_max)
     trials: list[Trial] = []
     failed: dict[str, EngineError] = {}
+    peers: Peers | None = None
 
     def add(trial: Trial) -> None:
         trials.append(trial)
@@ -113,7 +114,6 @@ def search(
         journal = peers = None
         return _without_journal(study_name, space, prompts, trials)
 
-    peers: Peers | None = None
     earlier: list[tuple[Config, tuple[int, ...], bool]] = []
     try:
         if shared is not None:

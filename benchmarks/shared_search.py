@@ -7,7 +7,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from advisor.cost.step_law import CURRENT
@@ -88,8 +89,6 @@ def _searched(
 def _pair(
     engine: SimulatedEngine, drafts: Sequence[Model], config: Config, text: Transcript, noise: random.Random | None
 ) -> tuple[Run, Run]:
-    from dataclasses import replace
-
     engine.open("draft", next(one for one in drafts if one.content_hash == config.draft), LoadOptions(1024, 1))
     base = engine.answer(text.prompt_tokens, Sampling(), TOKENS)
     run = engine.speculate(text.prompt_tokens, config, Sampling(), TOKENS)
@@ -124,7 +123,7 @@ def _predictor(drafts: Sequence[Model], transcripts: Sequence[Transcript]) -> Pr
     for draft in drafts:
         engine.open("draft", draft, LoadOptions(1024, 1))
         traces[draft.content_hash] = tuple(engine.score(one, RolloutOptions(0.4, K_MAX, 8)) for one in transcripts)
-        curves[draft.content_hash] = _curve(lambda b, one=draft: _draft_s(engine, one, b))
+        curves[draft.content_hash] = _curve(partial(_draft_s, engine, draft))
     target = _curve(engine.world.verify_s)
     return Predictor(traces, target, curves, CURRENT, k_max=K_MAX, max_tokens=TOKENS)
 
