@@ -44,7 +44,7 @@ def measure(machines: Sequence[int] = MACHINES, pair_s: float = PAIR_S) -> list[
 def _together(machines: int, pair_s: float) -> Shared:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(machines) as threads:
         address = f"sqlite:///{Path(folder) / 'search.sqlite3'}"
-        _searched(address, 0, 0.0, left_s=lambda: 0.0)  # the tables are there before the clock starts
+        _searched(address, 0, 0.0, left_s=lambda: -1.0)  # the tables are there before the clock starts
         started = time.perf_counter()
         jobs = [threads.submit(_searched, address, number, pair_s) for number in range(machines)]
         results = [job.result() for job in jobs]
