@@ -164,9 +164,10 @@ def recommend(
             metavar="URL", help="Replay drafts on the `advisor worker`s of this Dask scheduler.", show_default=False
         ),
     ] = None,
-    share_search: Annotated[
+    shared_search: Annotated[
         str | None,
         typer.Option(
+            "--share-search",
             metavar="URL",
             help="Keep the search in this database, and share its real runs with other machines of the same kind: "
             "postgresql+psycopg://USER@HOST/DATABASE.",
@@ -216,7 +217,7 @@ def recommend(
             note=say,
             profile=profile,
             scheduler=scheduler,
-            shared_search=share_search,
+            shared_search=shared_search,
         )
         if isinstance(asked, Prediction):
             show(_foresee(asked))

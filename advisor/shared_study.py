@@ -7,11 +7,12 @@ runs it twice and the next choice differs from it.
 
 from __future__ import annotations
 
+import math
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import FileProblem, OptionError, ServerProblem
@@ -28,10 +29,14 @@ LOST_AFTER = 10  # times what a trial is expected to take: who runs it was kille
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """Raises OptionError for what is no address of a database, ServerProblem where none answers."""
+    """Raises OptionError for what is no address of a database, ServerProblem where none answers.
+
+    No connection is kept between two requests: minutes of real runs lie between them.
+    """
     import optuna
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     try:
         shown = make_url(url).render_as_string(hide_password=True)
@@ -40,11 +45,13 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             "--share-search: this is not the address of a database.",
             fix="Write it as postgresql+psycopg://USER@HOST/DATABASE.",
         ) from None
+    connected = partial(optuna.storages.RDBStorage, url, engine_kwargs={"poolclass": NullPool})
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.storages.RDBStorage(url)
-    except (SQLAlchemyError, NoSuchModuleError, ImportError, optuna.exceptions.StorageInternalError) as error:
+        try:
+            return connected()
+        except (IntegrityError, ProgrammingError):  # another machine made the tables just now
+            return connected()
+    except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
         raise ServerProblem(
             f"--share-search: the database {shown} does not answer.",
             why=f"{str(error).splitlines()[0]}.",
@@ -128,8 +135,6 @@ def lies(pending: Sequence[Config], belief: Belief, analytics: Mapping[Config, A
 
 
 def _lie(analytic: Analytic, log_mean: float) -> Trial:
-    import math
-
     factor = math.exp(log_mean) / analytic.speedup
     pairs = []
     for walk, speedup in zip(analytic.walks, analytic.by_prompt, strict=True):

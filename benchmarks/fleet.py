@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PAIRS, HOSTS, QUANT = 1000, 50, "Q8_0"
+DRAFT_QUANTS = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 WORKERS, PRICING_WORKERS = (1, 2, 4, 8), (1, 2, 4)
 REPLAY_S = 0.05  # a real one takes seconds
 ANSWERS, TOKENS = 4, 64
@@ -118,7 +119,7 @@ def catalogue_cases(catalog: Catalog, pairs: int) -> list[Case]:
         (target, draft, quant)
         for target in able
         for draft in able
-        for quant in ("Q4_K_M", "Q8_0")
+        for quant in DRAFT_QUANTS
         if draft.parameters < target.parameters
         and token_groups_incompatibility(
             catalog.tokenizers[target.tokenizer],
@@ -129,8 +130,7 @@ def catalogue_cases(catalog: Catalog, pairs: int) -> list[Case]:
         )
         is None
     ]
-    chosen = random.Random(1).sample(both, min(pairs, len(both)))
-    chosen = (chosen * (pairs // max(1, len(chosen)) + 1))[:pairs]
+    chosen = random.Random(1).sample(both, pairs)
     models: dict[tuple[str, str], Model] = {}
 
     def side(entry: Any, quant: str) -> Any:

@@ -22,8 +22,8 @@ def lines(replays: Sequence[Spread], prices: Sequence[Spread], searches: Sequenc
     yield (
         f"Handing out a replay costs {1000 * overhead_s:.1f} ms of this machine ({replays[-1].workers} workers). "
         f"Planned from that, not measured: {tasks} replays of {PLANNED_REPLAY_S:.0f} s on {PLANNED_WORKERS} machines "
-        f"take {tasks * bound_s:.0f} s, on one {tasks * PLANNED_REPLAY_S / 60:.0f} min; up to "
-        f"{PLANNED_REPLAY_S / overhead_s:.0f} machines could be kept busy."
+        f"take {tasks * bound_s:.0f} s, on one {tasks * PLANNED_REPLAY_S / 60:.0f} min. If every machine "
+        f"replayed every pair for itself, there would be {PLANNED_WORKERS} times as many."
     )
     yield ""
     yield f"The prior for {tasks} pairs on each of {prices[0].tasks} machines, a task a machine:"

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def measure(machines: Sequence[int] = MACHINES, pair_s: float = PAIR_S) -> list[
 def _together(machines: int, pair_s: float) -> Shared:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(machines) as threads:
         address = f"sqlite:///{Path(folder) / 'search.sqlite3'}"
-        _searched(address, 0, 0.0, left_s=lambda: 0.0)  # the tables are there before the clock starts
+        _searched(address, 0, 0.0, left_s=lambda: -1.0)  # the tables are there before the clock starts
         started = time.perf_counter()
         jobs = [threads.submit(_searched, address, number, pair_s) for number in range(machines)]
         results = [job.result() for job in jobs]
@@ -89,8 +89,6 @@ def _searched(
 def _pair(
     engine: SimulatedEngine, drafts: Sequence[Model], config: Config, text: Transcript, noise: random.Random | None
 ) -> tuple[Run, Run]:
-    from dataclasses import replace
-
     engine.open("draft", next(one for one in drafts if one.content_hash == config.draft), LoadOptions(1024, 1))
     base = engine.answer(text.prompt_tokens, Sampling(), TOKENS)
     run = engine.speculate(text.prompt_tokens, config, Sampling(), TOKENS)

@@ -26,7 +26,8 @@ def test_a_shared_search_runs_no_config_twice_and_picks_as_well():
     one, two = shared_search.measure((1, 2), pair_s=0.001)
     assert one.speedup > 1
     assert two.speedup >= 0.97 * one.speedup
-    assert len(two.ran) == 2
+    assert one.ran[0] >= 2
+    assert sum(two.ran) >= 2
 
 
 def test_figures_and_picture(tmp_path: Path):

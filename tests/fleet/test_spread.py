@@ -16,6 +16,7 @@ from advisor.engines.base import RolloutOptions
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.simulated import SimulatedEngine
 from advisor.errors import ServerProblem
+from advisor.fleet import spread as spreading
 from advisor.fleet.spread import SpreadReplays, spread_over
 from advisor.gguf import read_model
 from advisor.testing.zoo import Recipe, build
@@ -159,7 +160,8 @@ def test_what_workers_have_not_done_in_time_missed_its_turn(dask, models):
     assert kinds == ["BudgetTooSmall", "list"]
 
 
-def test_there_must_be_a_scheduler():
+def test_there_must_be_a_scheduler(monkeypatch):
+    monkeypatch.setattr(spreading, "CONNECT_S", 1)
     with pytest.raises(ServerProblem, match="no Dask scheduler at tcp://127"):
         spread_over("tcp://127.0.0.1:9", print)
     with pytest.raises(ServerProblem, match="no Dask scheduler at nonsense"):
