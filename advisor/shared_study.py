@@ -8,6 +8,7 @@ runs it twice and the next choice differs from it.
 from __future__ import annotations
 
 import math
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 BY, TRIAL = "by", "trial"
 WRITTEN_SOON_S = 0.02
+TABLES_TRIES = 20  # one for each table and some
 LOST_AFTER = 10  # times what a trial is expected to take: who runs it was killed
 
 
@@ -47,10 +49,12 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         ) from None
     connected = partial(optuna.storages.RDBStorage, url, engine_kwargs={"poolclass": NullPool})
     try:
-        try:
-            return connected()
-        except (IntegrityError, ProgrammingError):  # another machine made the tables just now
-            return connected()
+        for _ in range(TABLES_TRIES - 1):
+            try:
+                return connected()
+            except (IntegrityError, ProgrammingError):  # another machine is making the tables just now
+                time.sleep(WRITTEN_SOON_S)
+        return connected()
     except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:
         raise ServerProblem(
             f"--share-search: the database {shown} does not answer.",
