@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from advisor.errors import EngineError
 from advisor.types import (
     PLAIN_CACHE,
     Baseline,
@@ -98,6 +99,11 @@ def cache_note(place: Placement) -> tuple[str, ...]:
         f"Keys and values are kept as {place.cache_type}, target and draft: as {PLAIN_CACHE} no pair fits in memory at "
         "this context. All was measured so; the text can differ a little from that of a plain cache.",
     )
+
+
+def not_weighed(error: EngineError) -> tuple[str, ...]:
+    """Why rejection sampling does not compete though it was to be predicted."""
+    return (f"Rejection sampling was not predicted: the target could not weigh its answers. {error.what}",)
 
 
 def rules(ranked: Sequence[Estimate]) -> tuple[str, ...]:

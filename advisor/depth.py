@@ -22,7 +22,7 @@ import numpy as np
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.replay import P_MIN_GRID, ROWS_AT_ONCE, trace_key
 from advisor.acceptance.walk import Acceptance, DraftAcceptance
-from advisor.cost.curves import curve_points, measure_curve, reference, text_for_timing, typical_depth
+from advisor.cost.curves import curve_points, loading, measure_curve, reference, text_for_timing, typical_depth
 from advisor.cost.step_law import NO_DRAFT, StepLaw
 from advisor.engines.base import LONGEST_CHAIN, NO_ROLLOUT, Engine, LoadOptions, Role, RolloutOptions, Runner
 from advisor.errors import EngineError
@@ -60,9 +60,8 @@ class Pick:
 
 @dataclass(frozen=True)
 class Ground:
-    """Where it is looked at: the machine, the target in its place, its answers to short prompts. ``loading``: how
-    models are loaded, as ``measure_curve`` keeps it; ``settings`` name the threads that were chosen;
-    ``room_for_two`` as in LoadOptions."""
+    """Where it is looked at: the machine, the target in its place, its answers to short prompts. ``settings``
+    name the threads that were chosen; ``room_for_two`` as in LoadOptions."""
 
     host: str
     target: Model
@@ -70,7 +69,6 @@ class Ground:
     transcripts: tuple[Transcript, ...]
     settings: Settings
     max_tokens: int
-    loading: dict[str, object]
     room_for_two: bool = True
 
     @property
@@ -128,7 +126,7 @@ def look(
     if not ground.wanted:
         return NOTHING
     # asked again it has the time there was at first, so that it finds what was measured then
-    allowance_s = float(store.recall(f"depth/{name}") or allowance_s)
+    allowance_s = store.recall_seconds(f"depth/{name}") or allowance_s
     token_s = _prompt_token_s(pick, ground, trials)
     depth = _reachable(ground, token_s, allowance_s)
     if not depth:
@@ -203,7 +201,10 @@ class _Look:
         self._rollout = RolloutOptions(min(p for p in P_MIN_GRID if p > 0), self._config.k, CHAINS)
 
     def _read_again(self, token_s: float) -> tuple[Transcript, ...]:
-        """The answers to read at depth, at most half of them; none where that would be one, or not as in use."""
+        """The answers to read at depth, at most half of them; none where that would be one, or not as in use, or where
+        they were sampled: what was drawn in a short context says nothing about what would be drawn in a long one."""
+        if self._ground.settings.sampling.temperature > 0:
+            return ()
         if any(model.attention.sliding_window for model in self._models.values()):  # rolling back loses its window
             return ()
         share_s = (1 - FILL_SHARE - ROUNDS_SHARE) * self._allowance_s
@@ -256,27 +257,29 @@ class _Look:
             return
         cells = settings.context + CHAINS * self._config.k  # one context serves timing and replay: it is filled once
         place = self._pick.candidate.placement
-        threads = place.draft_threads or settings.threads
-        options = LoadOptions(
-            cells, threads, place.draft_gpu_layers, CHAINS + 1, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
-        )
+        options = LoadOptions.of_draft(place, cells, settings.threads, sequences=CHAINS + 1, outputs=ROWS_AT_ONCE)
         runner.open("draft", self._pick.candidate.draft, options)
 
     def _curves(self, depth: int) -> dict[Role, CostCurve]:
         return {role: self._curve(role, depth) for role in self._models}
 
+    @property
+    def _draft_place(self) -> Placement | None:
+        return self._pick.candidate.placement if self._pick.candidate else None
+
     def _curve(self, role: Role, depth: int) -> CostCurve:
+        ground = self._ground
         curve = measure_curve(
             self._timer,
             self._store,
             self._models,
             role,
-            host=self._ground.host,
-            loading=self._ground.loading,
+            host=ground.host,
+            loading=loading(ground.settings.threads, ground.place, self._draft_place),
             points=curve_points(self._config.k + 1, coarse=True),
             depth=depth,
             text=self._text[: depth + self._length],
-            sampling=self._ground.settings.sampling,
+            sampling=ground.settings.sampling,
             rounds=ROUNDS,
             budget_s=ROUNDS_SHARE * self._allowance_s / (2 * len(self._models)),
             visit=OWN_VISIT,
@@ -302,19 +305,16 @@ class _Look:
         """Draft and target side by side, each reading this answer at depth."""
         answer = self._on_top(transcript)
         proposed = self._scored("draft", draft, answer, self._rollout)
-        if self._ground.settings.sampling.temperature == 0:
-            chosen = self._scored("target", self._ground.target, answer, NO_ROLLOUT).proposal
-            proposed = replace(proposed, answer_tokens=chosen)
+        chosen = self._scored("target", self._ground.target, answer, NO_ROLLOUT).proposal
         self._progress.step("answer")
-        return proposed
+        return replace(proposed, answer_tokens=chosen)
 
     def _scored(self, role: Role, model: Model, answer: Transcript, rollout: RolloutOptions) -> Trace:
-        temperature = self._ground.settings.sampling.temperature
-        key = trace_key(self._ground.target, model, answer, rollout, self._engine.build.key, temperature)
+        key = trace_key(self._ground.target, model, answer, rollout, self._engine.build.key)
         trace = self._store.get("trace", key, Trace)
         if trace is None:
             started = time.perf_counter()
-            trace = self._engine.score(answer, rollout, role, temperature)
+            trace = self._engine.score(answer, rollout, role)
             self._store.put("trace", key, trace, wall_s=time.perf_counter() - started)
         return trace
 

@@ -78,6 +78,7 @@ class Sweep:
         self._candidates, self._rejected = with_one_target_placement(list(candidates)), list(rejected)
         self._store, self._runner, self._progress = store, runner, progress
         self._threads = thread_counts(question.host, self._settings)[0]
+        self._place = self._candidates[0].placement  # of the target: the same for all
         self._started = time.monotonic()
         self._trials: list[Trial] = []
         if question.fresh:
@@ -149,21 +150,20 @@ class Sweep:
                 from_store=not self._is_new,
                 repack_off=self._runner.repack_off,
                 notes=conclusion.notes(None, self._trials, self._runner.build, None)
-                + conclusion.memory_notes(self._trials, self._candidates),
+                + conclusion.memory_notes(self._trials, self._candidates)
+                + conclusion.cache_note(self._place),
             ),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
     def _open_target(self) -> None:
         self._progress.stage("load the target", 0)
-        place = self._candidates[0].placement
-        outputs = max(self._grid.ks) + 1
         options = LoadOptions(
             self._settings.context,
             self._threads,
-            place.target_gpu_layers,
-            outputs=outputs,
-            cache_type=place.cache_type,
+            self._place.target_gpu_layers,
+            outputs=max(self._grid.ks) + 1,
+            cache_type=self._place.cache_type,
             room_for_two=room_for_two(self._candidates),
         )
         self._runner.open("target", self._question.target, options)

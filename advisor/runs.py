@@ -88,9 +88,7 @@ class RunMeasurer:
             self._engine.close("draft")
             return
         candidate = self._candidates[config.draft]
-        place = candidate.placement
-        threads = place.draft_threads or self._threads
-        options = LoadOptions(self._context, threads, place.draft_gpu_layers, cache_type=place.cache_type)
+        options = LoadOptions.of_draft(candidate.placement, self._context, self._threads)
         self._engine.open("draft", candidate.draft, options)
 
     def _answer(self, prompt: int) -> Run:

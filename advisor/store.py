@@ -221,6 +221,14 @@ class Store:
         except UnicodeDecodeError:
             return None  # damaged: found out and remembered again
 
+    def recall_seconds(self, name: str) -> float:
+        """0 where nothing, or nothing that makes sense, is remembered."""
+        try:
+            seconds = float(self.recall(name) or 0)
+        except ValueError:
+            return 0.0
+        return seconds if 0 <= seconds < math.inf else 0.0
+
     def _rows(self, column: str, kind_hash: tuple[str, str]) -> list[Any]:
         if self._only_own and kind_hash not in self._own:
             return []

@@ -6,24 +6,21 @@ The order of the stages is ``pipeline.py``'s to know.
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 
 from advisor import conclusion, depth, places
 from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
-from advisor.acceptance.rejection import weighed
+from advisor.acceptance.rejection import weighed, without_chances
 from advisor.acceptance.replay import Elsewhere, Replayer, ReplaysHere, at_once, replay_all
 from advisor.acceptance.transcripts import answer_digest, spread, write_transcripts
-from advisor.cost.curves import curve_points, drift, measure_curve, merged, text_for_timing, typical_depth
 from advisor.cost.step_law import step_law
+from advisor.cost.visits import VISITS, Conditions, Curves
 from advisor.engines import StartEngine, StartRunner
-from advisor.engines.again import asked_again_once
-from advisor.engines.base import LONGEST_CHAIN, Engine, LoadOptions, Role, Runner
+from advisor.engines.base import Engine, LoadOptions, Runner
 from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.host import with_decode_bandwidth
 from advisor.ngram import METHODS
@@ -39,9 +36,7 @@ from advisor.store import Store, data_dir
 from advisor.types import (
     Baseline,
     Candidate,
-    CostCurve,
     MeasurementNotes,
-    Model,
     Origin,
     Reason,
     Recommendation,
@@ -53,8 +48,6 @@ from advisor.types import (
 
 INTERRUPTED = "interrupted"
 REPLAYS_END = 0.6  # no replay begins after this share of the budget: curves and a real run must follow
-VISITS = 2  # a shared machine changes within minutes: every curve is seen at more than one time
-ROUNDS_PER_VISIT: dict[Role, int] = {"target": 4, "draft": 3}
 
 
 class Study:
@@ -96,13 +89,13 @@ class Study:
         self._plan: Plan
         self._transcripts: tuple[Transcript, ...] = ()
         self._traces: dict[str, tuple[Trace, ...]] = {}
-        self._target_visits: list[CostCurve] = []
-        self._draft_visits: dict[str, list[CostCurve]] = {}
+        self._curves: Curves
         self._predictor: Predictor | None = None
         self._trials: list[Trial] = []
         self._others_trials: list[Trial] = []
         self._stop_reason = ""
         self._at_depth = depth.NOTHING
+        self._not_weighed: tuple[str, ...] = ()
 
     @property
     def can_conclude(self) -> bool:
@@ -122,7 +115,7 @@ class Study:
         self._plan, self._threads = plan, plan.threads
         self._open_target(plan.threads)
         self._name = f"{self._question_name}-{plan.prompts}x{plan.max_tokens}-{plan.threads}"
-        self._spent_before_s = self._remembered_spent_s()
+        self._spent_before_s = self._store.recall_seconds(f"spent/{self._name}")
 
     def write_transcripts(self) -> None:
         if self._imported:
@@ -149,7 +142,10 @@ class Study:
             self._open_target(self._threads, self._engine)
         self._progress.stage("weigh the answers", 0)
         asked = (self._target, self._transcripts, self._settings.sampling)
-        self._transcripts = weighed(self._engine, self._store, *asked)
+        try:
+            self._transcripts = weighed(self._engine, self._store, *asked)
+        except EngineError as error:
+            self._not_weighed = conclusion.not_weighed(error)
 
     def replay_drafts(self) -> None:
         """Acceptance of every draft for every k, n_min and p_min."""
@@ -166,7 +162,8 @@ class Study:
             progress=self._progress,
             temperature=self._settings.sampling.temperature,
         )
-        self._traces = {**known, **replayed}
+        traces = {**known, **replayed}
+        self._traces = traces if self._runner.rejection_sampling else without_chances(traces)
         self._reject(failures)
         if self._remedies.needed(self._engine) and not self._engine.repack_off:  # found by a replay
             self._engine.shutdown()
@@ -183,25 +180,18 @@ class Study:
         if self._is_served:
             self._engine.shutdown()  # it has replayed what there was to replay
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
+        self._curves = Curves(self._runner, self._store, self._conditions())
         for visit in range(VISITS):
             if visit and self._time_left_s() < 0:
                 return
-            self._runner.close("draft")
-            self._target_visits.append(
-                asked_again_once(partial(self._curve, "target", {"target": self._target}, visit))
-            )
+            self._curves.visit_target(visit)
             failures: dict[str, AdvisorError] = {}
-            for candidate in self._contenders() if visit else self._candidates:
-                draft = candidate.draft
-                place, context = candidate.placement, self._settings.context
-                options = LoadOptions(context, self._threads, place.draft_gpu_layers, cache_type=place.cache_type)
-                self._runner.open("draft", draft, options)
+            for candidate in self._contenders() if visit else list(self._candidates):
                 try:
-                    curve = self._curve("draft", {"target": self._target, "draft": draft}, visit)
-                    self._draft_visits.setdefault(draft.content_hash, []).append(curve)
+                    self._curves.visit_draft(candidate, visit, among=len(self._candidates))
                 except EngineError as error:
-                    failures[draft.content_hash] = error
-                self._progress.step(draft.label)
+                    failures[candidate.draft.content_hash] = error
+                self._progress.step(candidate.draft.label)
             self._reject(failures)
 
     def predict(self) -> None:
@@ -300,14 +290,14 @@ class Study:
             best=found.best,
             runner_up=found.runner_up,
             traces=self._traces,
-            target_curve=merged(self._target_visits),
-            draft_curves={draft: merged(visits) for draft, visits in self._draft_visits.items()},
+            target_curve=self._curves.target,
+            draft_curves=self._curves.drafts,
             trials=tuple(self._all_trials),
             measurement=MeasurementNotes(
                 prompts=len(self._transcripts),
                 answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),
                 trials=len(self._all_trials),
-                anchor_drift=self._drift(),
+                anchor_drift=self._curves.drift,
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,
@@ -322,6 +312,7 @@ class Study:
                         self._runner.build if self._is_served else None,
                     ),
                     *conclusion.memory_notes(self._trials, self._candidates),
+                    *self._not_weighed,
                     *conclusion.rules(found.ranked),
                     *conclusion.cache_note(self._place),
                     *self._at_depth.notes,
@@ -383,7 +374,7 @@ class Study:
         """The answer from whatever has been measured."""
         assert self._predictor is not None
         trials = self._all_trials
-        baseline = conclusion.baseline(self._trials or trials, merged(self._target_visits))
+        baseline = conclusion.baseline(self._trials or trials, self._curves.target)
         return baseline, answer(self._predictor.estimates(trials, baseline.tokens_per_second), self._candidates)
 
     @property
@@ -399,7 +390,6 @@ class Study:
             self._transcripts,
             replace(self._settings, threads=self._threads),
             self._plan.max_tokens,
-            self._loading({}),
             self._has_room,
         )
 
@@ -426,15 +416,12 @@ class Study:
             forgets=self._is_served and not self._has_room,
         )
 
-    def _drift(self) -> float:
-        return drift([*self._target_visits, *(one for visits in self._draft_visits.values() for one in visits)])
-
     def _predict(self, ngram: NgramAcceptance | None = None) -> Predictor:
         kept = {candidate.draft.content_hash for candidate in self._candidates}
         return Predictor(
             self._traces,
-            merged(self._target_visits),
-            {draft: merged(visits) for draft, visits in self._draft_visits.items() if draft in kept},
+            self._curves.target,
+            {draft: curve for draft, curve in self._curves.drafts.items() if draft in kept},
             step_law(self._runner.build),
             k_max=self._settings.k_max,
             max_tokens=self._plan.max_tokens,
@@ -448,44 +435,20 @@ class Study:
         able = {estimate.config.draft for estimate in estimates if estimate.speedup_high >= floor}
         return [candidate for candidate in self._candidates if candidate.draft.content_hash in able]
 
-    def _curve(self, role: Role, models: dict[Role, Model], visit: int) -> CostCurve:
-        """One visit to a curve. Half of the curves' share of the budget is the target's, which every draft leans on."""
-        b_max = self._settings.k_max + 1
-        length = max(b_max, LONGEST_CHAIN)
-        depth = min(typical_depth(self._transcripts), self._settings.context - length)
-        share_s = self._settings.budget_s * CURVE_SHARE / 2 / VISITS
-        # Of a draft's curve a step needs d(1) often and the re-evaluation d(k + 1) once: a few points of that do.
-        coarse = role == "draft" or 3 * b_max * self._plan.token_s > share_s
-        return measure_curve(
-            self._runner,
-            self._store,
-            models,
-            role,
+    def _conditions(self) -> Conditions:
+        texts = self._transcripts
+        return Conditions(
             host=self._host.fingerprint,
-            loading=self._loading(models),
-            points=curve_points(b_max, coarse=coarse),
-            depth=depth,
-            text=text_for_timing(self._texts_for_timing(), depth + length),
+            target=self._target,
+            place=self._place,
+            threads=self._threads,
+            context=self._settings.context,
+            k_max=self._settings.k_max,
             sampling=self._settings.sampling,
-            rounds=ROUNDS_PER_VISIT[role],
-            budget_s=share_s if role == "target" else share_s / len(self._candidates),
-            visit=visit,
+            texts=texts if self._has_texts else tuple(replace(one, answer_tokens=()) for one in texts),
+            token_s=self._plan.token_s,
+            share_s=self._settings.budget_s * CURVE_SHARE / 2 / VISITS,
         )
-
-    def _texts_for_timing(self) -> tuple[Transcript, ...]:
-        return self._transcripts if self._has_texts else tuple(replace(t, answer_tokens=()) for t in self._transcripts)
-
-    def _loading(self, models: Mapping[Role, Model]) -> dict[str, object]:
-        """How these models are loaded, where that changes what a decode costs."""
-        placements = {candidate.draft.content_hash: candidate.placement for candidate in self._candidates}
-        draft = models.get("draft")
-        return {
-            "threads": self._threads,
-            "target_gpu_layers": self._place.target_gpu_layers,
-            "cache_type": self._place.cache_type,
-            "draft_gpu_layers": placements[draft.content_hash].draft_gpu_layers if draft else 0,
-            "draft_threads": placements[draft.content_hash].draft_threads if draft else 0,
-        }
 
     def _open_target(self, threads: int, engine: Runner | None = None) -> None:
         options = LoadOptions(
@@ -541,14 +504,6 @@ class Study:
             (settings.context, settings.sampling, settings.max_tokens, settings.k_max, self._thread_counts),
             *([self._imported.digest] if self._imported else []),
         )
-
-    def _remembered_spent_s(self) -> float:
-        """0 where nothing, or nothing that makes sense, was kept."""
-        try:
-            seconds = float(self._store.recall(f"spent/{self._name}") or 0)
-        except ValueError:
-            return 0.0
-        return seconds if 0 <= seconds < math.inf else 0.0
 
     def _time_left_s(self) -> float:
         return self._settings.budget_s - self._spent_before_s - (time.monotonic() - self._started)

@@ -57,7 +57,9 @@ def judge(
         server.open("draft", draft, bench.options())
         for rule in RULES:
             config = Config(draft.content_hash, K, draft_sampling=rule)
-            told = pooled([walk(trace, config, max_tokens=tokens) for trace in traces])
+            told = pooled(
+                [walk(trace, config, max_tokens=tokens, number=number) for number, trace in enumerate(traces)]
+            )
             bench.open(draft)
             asked = [(text, seed) for text in texts[:prompts] for seed in seeds]
             here, there = (_rate(_runs(runner, bench, config, asked, tokens)) for runner in (bench.engine, server))

@@ -146,6 +146,41 @@ def test_a_servers_pick_is_timed_in_the_server(models):
     assert found.at_depth.timed_depth > 3000
 
 
+def test_sampled_answers_are_not_read_at_depth(models):
+    """They were drawn in a short context: what the target would draw in a long one is not known."""
+    found = ask(FADING, temperature=0.8)
+    assert found.at_depth.answers == 0
+    assert found.at_depth.acceptance_rate == found.best.acceptance_rate
+    assert any("taken to be that of short contexts" in note for note in found.measurement.notes)
+
+
+def test_a_draft_elsewhere_is_timed_anew(models):
+    class Counts(SimulatedEngine):
+        timed = 0
+
+        def time_decodes(self, operations, *rest, **limits):
+            self.timed += any(role == "draft" for role, _ in operations)
+            return super().time_decodes(operations, *rest, **limits)
+
+    engine, store = Counts(DEEP), Store.in_memory()
+    target, settings = dataclasses.replace(SMALL, content_hash="t"), Settings(context=4096, k_max=4, threads=2)
+    transcripts = write_transcripts(
+        engine, store, target, ASKED.prompts, settings.sampling, context=4096, max_tokens=48, progress=Silent()
+    )
+    ground = depth.Ground("h", target, Placement(), transcripts, settings, 48)
+    best, candidate = make_estimate(SMALL, 1.5, 4, evidence="measured"), make_candidate(SMALL, target)
+    elsewhere = dataclasses.replace(candidate, placement=Placement(draft_threads=1))
+    engine.open("draft", SMALL, LoadOptions(4096, 2))
+    traces = tuple(engine.score(one, RolloutOptions(0.4, 4, 4)) for one in transcripts)
+    timed = []
+    for one in (candidate, candidate, elsewhere):
+        asked = {"reads": True, "trials": [make_trial(best, prompts=2)], "allowance_s": 1000, "name": "n"}
+        pick = depth.Pick(best, one, traces, CURRENT)
+        assert depth.look(pick, ground, engine, engine, store, **asked, progress=Silent()).found is not None
+        timed.append(engine.timed)
+    assert timed[0] == timed[1] < timed[2]
+
+
 def test_an_engine_that_fails_there_leaves_the_answer(models):
     class Fails(SimulatedEngine):
         def time_decodes(self, operations, tokens, depth, *rest, **limits):
@@ -197,7 +232,7 @@ def test_real_models_at_depth(real):
     engine.open("draft", draft, LoadOptions(2048 + 64, 2, sequences=5, outputs=64))
     traces = tuple(engine.score(one, RolloutOptions(0.4, 4, 4)) for one in transcripts)
     best = make_estimate(draft, 1.5, 4, evidence="measured")
-    ground = depth.Ground("h", target, Placement(), transcripts, Settings(context=1024, k_max=4, threads=2), 24, {})
+    ground = depth.Ground("h", target, Placement(), transcripts, Settings(context=1024, k_max=4, threads=2), 24)
     pick = depth.Pick(best, make_candidate(draft, target), traces, CURRENT)
     trial = make_trial(best, prompts=2)
     store = Store.in_memory()

@@ -42,7 +42,7 @@ def question(tmp_path: Path, target: Path, drafts: tuple[Path, Path]) -> list[st
     return ["recommend", "--target", target, *choices, "--workload", workload, "--budget", "45s", "--max-tokens", 32]
 
 
-def test_a_recommendation_from_nothing_and_again_from_the_store(question):
+def test_a_recommendation_from_nothing_and_again_from_the_store(question, target):
     first = run(*question, "--format", "json", "--all")
     assert first.returncode == 0, first.stderr
     document = json.loads(first.stdout)
@@ -58,9 +58,6 @@ def test_a_recommendation_from_nothing_and_again_from_the_store(question):
     repeated = json.loads(again.stdout)
     assert repeated["candidates"] == document["candidates"]
     assert repeated["measurement"]["from_store"]
-
-
-def test_the_text_report_ends_with_a_command_line(question, target):
     shown = run(*question)
     assert shown.returncode == 0, shown.stderr
     assert "Verdict" in shown.stdout

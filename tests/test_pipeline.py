@@ -744,6 +744,16 @@ def test_at_temperature_0_there_is_one_rule(models):
     assert {one.config.draft_sampling for one in ask().estimates} == {"greedy"}
 
 
+def test_answers_that_cannot_be_weighed_leave_one_rule_and_a_note(models):
+    class Unweighable(SimulatedEngine):
+        def weigh(self, transcript, sampling):
+            raise EngineCrash("The engine process died (SIGKILL).", signal_name="SIGKILL")
+
+    found = ask(SAMPLED_WELL, temperature=0.8, make=Unweighable)
+    assert {one.config.draft_sampling for one in found.estimates} == {"greedy"}
+    assert any("could not weigh its answers" in note and "SIGKILL" in note for note in found.measurement.notes)
+
+
 def test_a_server_that_has_only_one_rule_is_asked_for_that_alone(models):
     class Older(SimulatedEngine):
         rejection_sampling = False

@@ -516,3 +516,11 @@ def test_a_recommendation_that_cannot_be_saved(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(StoreError) as error:
         save_last(make_recommendation())
     assert_helpful(error.value)
+
+
+def test_remembered_seconds_that_make_no_sense_are_none():
+    store = Store.in_memory()
+    for text, seconds in {"12.5": 12.5, "": 0.0, "soon": 0.0, "nan": 0.0, "inf": 0.0, "-3": 0.0}.items():
+        store.remember("spent", text)
+        assert store.recall_seconds("spent") == seconds
+    assert store.recall_seconds("never") == 0.0

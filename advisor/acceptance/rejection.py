@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from advisor.engines.base import Engine
 from advisor.store import Store
-from advisor.types import Model, Sampling, Transcript
+from advisor.types import Model, Sampling, Trace, Transcript
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,8 @@ def weighed(
             store.put("weights", key, weights, wall_s=time.perf_counter() - started)
         found.append(replace(transcript, probability=weights.chosen))
     return tuple(found)
+
+
+def without_chances(traces: Mapping[str, tuple[Trace, ...]]) -> dict[str, tuple[Trace, ...]]:
+    """The traces of each draft for an engine that cannot verify by rejection sampling."""
+    return {draft: tuple(replace(trace, chance=()) for trace in own) for draft, own in traces.items()}

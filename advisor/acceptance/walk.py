@@ -47,22 +47,22 @@ class Walk:
         return accepted
 
 
-def walk(trace: Trace, config: Config, *, max_tokens: int) -> Walk:
+def walk(trace: Trace, config: Config, *, max_tokens: int, number: int = 0) -> Walk:
     """One answer under one config. ``max_tokens`` is the server's cap on the answer: it shortens the last drafts.
 
-    Under rejection sampling it is what several draws of lots gave together.
+    Under rejection sampling it is what several draws of lots gave together; ``number``: of the answer, for its lots.
     """
-    walkers = [Walker(one, config.p_min) for one in _under_rule(trace, config)]
+    walkers = [Walker(one, config.p_min) for one in _under_rule(trace, config, number)]
     return pooled([one.walk(config.k, config.n_min, max_tokens=max_tokens) for one in walkers])
 
 
-def drawn(trace: Trace, times: int) -> list[Trace]:
+def drawn(trace: Trace, times: int, number: int) -> list[Trace]:
     """The trace as rejection sampling may go: a draft that proposes the answer's token where the lot says accepted.
 
-    Such a draft is never unsure: how sure one is along what it draws is not replayed. The lots are the same for every
-    k and every draft, so that differences between them are theirs.
+    Such a draft is never unsure: how sure one is along what it draws is not replayed. The lots of
+    answer ``number`` are the same for every k and every draft, so that differences between them are theirs.
     """
-    lots = np.random.default_rng(LOTS).random((times, len(trace.chance)))
+    lots = np.random.default_rng((LOTS, number)).random((times, len(trace.chance)))
     sure = (1.0,) * len(trace.chance)
     return [
         replace(
@@ -79,9 +79,9 @@ def drawn(trace: Trace, times: int) -> list[Trace]:
     ]
 
 
-def _under_rule(trace: Trace, config: Config) -> list[Trace]:
+def _under_rule(trace: Trace, config: Config, number: int) -> list[Trace]:
     by_rejection = config.draft_sampling == "probabilistic" and trace.chance
-    return drawn(trace, DRAWS) if by_rejection else [trace]
+    return drawn(trace, DRAWS, number) if by_rejection else [trace]
 
 
 class Walker:
@@ -144,7 +144,8 @@ class DraftAcceptance:
         rule = (config.p_min, config.draft_sampling)
         if rule not in self._walkers:
             self._walkers[rule] = [
-                [Walker(one, config.p_min) for one in _under_rule(trace, config)] for trace in self._traces
+                [Walker(one, config.p_min) for one in _under_rule(trace, config, number)]
+                for number, trace in enumerate(self._traces)
             ]
         return [
             pooled([one.walk(config.k, config.n_min, max_tokens=self._max_tokens) for one in walkers])

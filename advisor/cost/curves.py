@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from advisor.engines.base import Operation, Role, Runner
 from advisor.store import Store
-from advisor.types import CostCurve, Model, Sampling, Transcript
+from advisor.types import CostCurve, Model, Placement, Sampling, Transcript
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,6 +48,17 @@ def curve_points(b_max: int, *, coarse: bool) -> tuple[int, ...]:
     return (*(b for b in COARSE_POINTS if b < b_max), b_max)
 
 
+def loading(threads: int, target: Placement, draft: Placement | None) -> dict[str, object]:
+    """How models are loaded, where that changes what a decode costs; ``draft`` is None for the target alone."""
+    return {
+        "threads": threads,
+        "target_gpu_layers": target.target_gpu_layers,
+        "cache_type": target.cache_type,
+        "draft_gpu_layers": draft.draft_gpu_layers if draft else 0,
+        "draft_threads": draft.draft_threads if draft else 0,
+    }
+
+
 def measure_curve(
     runner: Runner,
     store: Store,
@@ -66,9 +77,9 @@ def measure_curve(
 ) -> CostCurve:
     """A few rounds of the curve of the target or of the draft, from the store if they are there.
 
-    ``models`` names what the runner holds, ``loading`` how (threads, placement). ``visit`` numbers measurements of the
-    same curve at different times; they are kept apart and joined by ``merged``. Unsettled rounds are measured again
-    once while ``budget_s`` lasts; at least one round is always measured.
+    ``models`` names what the runner holds, ``loading`` how (see the function of that name). ``visit`` numbers
+    measurements of the same curve at different times; they are kept apart and joined by ``merged``. Unsettled rounds
+    are measured again once while ``budget_s`` lasts; at least one round is always measured.
     """
     key: dict[str, object] = {
         "host": host,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from advisor.types import PLAIN_CACHE, Build, Config, Message, Model, Run, Sampling, Trace, Transcript
+from advisor.types import PLAIN_CACHE, Build, Config, Message, Model, Placement, Run, Sampling, Trace, Transcript
 
 Role = Literal["target", "draft"]
 Operation = tuple[Role, int]
@@ -34,6 +34,20 @@ class LoadOptions:
     outputs: int = 1
     room_for_two: bool = True
     cache_type: str = PLAIN_CACHE
+
+    @classmethod
+    def of_draft(
+        cls, place: Placement, context: int, threads: int, *, sequences: int = 1, outputs: int = 1
+    ) -> LoadOptions:
+        """A draft in its place; it has the target's ``threads`` where it was given none of its own."""
+        return cls(
+            context,
+            place.draft_threads or threads,
+            place.draft_gpu_layers,
+            sequences,
+            outputs,
+            cache_type=place.cache_type,
+        )
 
 
 @dataclass(frozen=True)

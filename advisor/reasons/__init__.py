@@ -63,7 +63,9 @@ def _as_it_may_go(rec: Recommendation) -> Recommendation:
     best = {estimate.config.draft: estimate.config for estimate in reversed(rec.estimates)}
     sampled = {draft for draft, config in best.items() if config.draft_sampling == "probabilistic"}
     traces = {
-        draft: tuple(drawn(trace, 1)[0] if trace.chance else trace for trace in own) if draft in sampled else own
+        draft: tuple(drawn(trace, 1, number)[0] if trace.chance else trace for number, trace in enumerate(own))
+        if draft in sampled
+        else own
         for draft, own in rec.traces.items()
     }
     return replace(rec, traces=traces)

@@ -13,7 +13,7 @@ FEW_STEPS = 10  # a hazard seen over fewer steps is not shown
 
 
 def walked_over(traces: Iterable[Trace], config: Config, max_tokens: int) -> Walk:
-    return pooled([walk(trace, config, max_tokens=max_tokens) for trace in traces])
+    return pooled([walk(trace, config, max_tokens=max_tokens, number=number) for number, trace in enumerate(traces)])
 
 
 def replayed_positions(traces: Sequence[Trace], k_max: int, max_tokens: int) -> tuple[Position, ...]:

@@ -8,9 +8,10 @@ import itertools
 import numpy as np
 import pytest
 
+from advisor.acceptance.rejection import without_chances
 from advisor.acceptance.replay import ROWS_AT_ONCE
 from advisor.acceptance.transcripts import spread, write_transcripts
-from advisor.acceptance.walk import DRAWS, pooled, walk
+from advisor.acceptance.walk import DRAWS, DraftAcceptance, pooled, walk
 from advisor.engines.base import NO_ROLLOUT, LoadOptions
 from advisor.engines.find_server import PACKAGED, Program
 from advisor.engines.llama_cpp_python import LlamaCppPython
@@ -52,6 +53,21 @@ def test_the_walk_under_rejection_has_the_expected_length():
         assert pooled(walks).steps / DRAWS == pytest.approx(wanted, rel=0.05)
     greedy = walk(trace, Config("d", 2), max_tokens=len(chance))
     assert greedy.accepted == 0, "the proposals decide where the target must sample the same"
+
+
+def test_every_answer_has_lots_of_its_own():
+    answer = tuple(range(40))
+    trace = Trace("x", answer, (0,) * 40, (0.1,) * 40, chance=(0.5,) * 40)
+    config = Config("d", 4, draft_sampling="probabilistic")
+    one, other = DraftAcceptance([trace, trace], max_tokens=40).walks(config)
+    assert (one.steps, one.accepted) != (other.steps, other.accepted)
+    assert one == walk(trace, config, max_tokens=40, number=0)
+    assert other == walk(trace, config, max_tokens=40, number=1)
+
+
+def test_an_engine_without_the_rule_gets_traces_without_it():
+    trace = Trace("x", (1, 2), (1, 3), (0.9, 0.8), chance=(0.9, 0.1))
+    assert without_chances({"d": (trace,)}) == {"d": (dataclasses.replace(trace, chance=()),)}
 
 
 def test_accepted_or_drawn_keeps_the_targets_distribution():

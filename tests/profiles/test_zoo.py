@@ -24,7 +24,7 @@ from advisor.workload import read_workload
 PROMPTS = ("Count from one to twenty.", "Write a haiku about rain.", "What is 12 times 12?", "List five colours.")
 TOKENS, THREADS_HERE, THREADS_THERE = 32, 2, 1
 LENGTHS = (2, 4)
-BOUND = 0.10  # the replay rung's error in nine cases of ten
+BOUND = 0.15  # the replay rung's error in nine cases of ten is 0.10; here are two cases, each run once
 
 
 def test_acceptance_of_real_models_travels(tmp_path: Path):
@@ -41,7 +41,7 @@ def test_acceptance_of_real_models_travels(tmp_path: Path):
         profile = profile_of(here, "test", with_texts=False, store=store, imported=lambda _digest: None)
     path = tmp_path / "profile.json"
     path.write_bytes(dumps(profile))
-    there = advisor.recommend(**asked, budget_seconds=60, threads=THREADS_THERE, store=tmp_path / "b", profile=path)
+    there = advisor.recommend(**asked, budget_seconds=35, threads=THREADS_THERE, store=tmp_path / "b", profile=path)
     assert there.origin.profile == profile.digest
     assert there.traces == profile.traces
     analytic = {one.config: one.analytic_speedup for one in there.estimates}

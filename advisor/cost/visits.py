@@ -1,0 +1,95 @@
+"""All curves of one question, each seen at several times: the target's, and each draft's beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from advisor.cost.curves import curve_points, drift, loading, measure_curve, merged, text_for_timing, typical_depth
+from advisor.engines.again import asked_again_once
+from advisor.engines.base import LONGEST_CHAIN, LoadOptions, Role, Runner
+from advisor.store import Store
+from advisor.types import Candidate, CostCurve, Model, Placement, Sampling, Transcript
+
+VISITS = 2  # a shared machine changes within minutes: every curve is seen at more than one time
+ROUNDS_PER_VISIT: dict[Role, int] = {"target": 4, "draft": 3}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what the decodes of one question are timed: the machine, the target in its ``place``, and its answers
+    (``texts``), which set the depth. ``token_s``: what a token takes the target; ``share_s``: what a visit may take for
+    the target's curve, and for those of all drafts together."""
+
+    host: str
+    target: Model
+    place: Placement
+    threads: int
+    context: int
+    k_max: int
+    sampling: Sampling
+    texts: tuple[Transcript, ...]
+    token_s: float
+    share_s: float
+
+
+class Curves:
+    """What was measured so far; the store is asked first. ``runner`` holds the target."""
+
+    def __init__(self, runner: Runner, store: Store, conditions: Conditions) -> None:
+        self._runner, self._store, self._conditions = runner, store, conditions
+        self._target: list[CostCurve] = []
+        self._drafts: dict[str, list[CostCurve]] = {}
+
+    @property
+    def target(self) -> CostCurve:
+        return merged(self._target)
+
+    @property
+    def drafts(self) -> dict[str, CostCurve]:
+        """By the draft's content hash."""
+        return {draft: merged(visits) for draft, visits in self._drafts.items()}
+
+    @property
+    def drift(self) -> float:
+        """How far the target's own speed moved over everything measured."""
+        return drift([*self._target, *(curve for visits in self._drafts.values() for curve in visits)])
+
+    def visit_target(self, visit: int) -> None:
+        """The target alone. Raises EngineError when it fails twice."""
+        self._runner.close("draft")
+        self._target.append(asked_again_once(partial(self._curve, "target", None, visit, self._conditions.share_s)))
+
+    def visit_draft(self, candidate: Candidate, visit: int, *, among: int) -> None:
+        """One of ``among`` drafts that share the time. Raises EngineError."""
+        conditions, draft = self._conditions, candidate.draft
+        options = LoadOptions.of_draft(candidate.placement, conditions.context, conditions.threads)
+        self._runner.open("draft", draft, options)
+        curve = self._curve("draft", candidate, visit, conditions.share_s / among)
+        self._drafts.setdefault(draft.content_hash, []).append(curve)
+
+    def _curve(self, role: Role, candidate: Candidate | None, visit: int, budget_s: float) -> CostCurve:
+        here = self._conditions
+        models: dict[Role, Model] = {"target": here.target}
+        if candidate is not None:
+            models["draft"] = candidate.draft
+        b_max = here.k_max + 1
+        length = max(b_max, LONGEST_CHAIN)
+        depth = min(typical_depth(here.texts), here.context - length)
+        # Of a draft's curve a step needs d(1) often and the re-evaluation d(k + 1) once: a few points of that do.
+        coarse = role == "draft" or 3 * b_max * here.token_s > here.share_s
+        return measure_curve(
+            self._runner,
+            self._store,
+            models,
+            role,
+            host=here.host,
+            loading=loading(here.threads, here.place, candidate.placement if candidate else None),
+            points=curve_points(b_max, coarse=coarse),
+            depth=depth,
+            text=text_for_timing(here.texts, depth + length),
+            sampling=here.sampling,
+            rounds=ROUNDS_PER_VISIT[role],
+            budget_s=budget_s,
+            visit=visit,
+        )
