@@ -40,7 +40,8 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Answered by ``pipeline.recommend``. ``models`` gives target and drafts; those of the demo are made then."""
+    """Answered by ``pipeline.recommend``. ``models`` gives target and drafts; those of the demo are made then.
+    ``without_draft`` as in Request."""
 
     models: Models
     workload: Workload
@@ -50,6 +51,7 @@ class Measurement:
     profile: Path | None = None
     scheduler: str | None = None
     shared_search: str | None = None
+    without_draft: bool = False
 
     def request(self, progress: Progress) -> Request:
         from advisor.pipeline import Request
@@ -65,6 +67,7 @@ class Measurement:
             self.profile,
             self.scheduler,
             self.shared_search,
+            self.without_draft,
         )
 
 
@@ -146,7 +149,8 @@ def understand(
         target, drafts = str(found[0]), drafts or (() if draft_dirs else found[1])
     prompts = _prompts(workload, categories)
     models = _demo(target, drafts, draft_dirs) if demo else _given(target, drafts, draft_dirs, note)
-    return Measurement(models, prompts, settings, fresh, server, profile, scheduler, shared_search)
+    without_draft = not (demo or drafts or draft_dirs)
+    return Measurement(models, prompts, settings, fresh, server, profile, scheduler, shared_search, without_draft)
 
 
 def understand_sweep(

@@ -195,6 +195,7 @@ class Sweep:
             context=self._settings.context,
             threads=self._threads,
             max_tokens=self._settings.max_tokens,
+            place=self._place,
         )
 
     def _leave_out(self, candidate: Candidate, error: EngineError) -> None:

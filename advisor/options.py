@@ -193,7 +193,8 @@ def target_file(text: str) -> Path:
 def draft_files(
     drafts: Sequence[Path], draft_dirs: Sequence[Path], target: Path, note: Callable[[str], None]
 ) -> tuple[Path, ...]:
-    """The drafts to consider: those named, then those found in the directories; by default the target's own folder."""
+    """The drafts to consider: those named, then those found in the directories; by default the target's own folder,
+    which may have none."""
     named = [_model_file(path.expanduser(), "--draft") for path in drafts]
     found = [path for directory in draft_dirs for path in _directory_files(directory.expanduser(), target, note)]
     if not drafts and not draft_dirs:
@@ -201,12 +202,12 @@ def draft_files(
     unique: dict[str, Path] = {}
     for path in [*named, *found]:
         unique.setdefault(_identity(path), path)
-    if not unique:
-        where = ", ".join(str(directory) for directory in draft_dirs) or str(target.parent)
+    if not unique and draft_dirs:
+        where = ", ".join(str(directory) for directory in draft_dirs)
         raise FileProblem(
             "There is no draft model to consider.",
             why=f"No other GGUF model is in {where}.",
-            fix="Name one with --draft FILE, or a folder that has some with --draft-dir DIR.",
+            fix="Name one with --draft FILE, or another folder; without either, methods that need no draft are tried.",
         )
     return tuple(unique.values())
 

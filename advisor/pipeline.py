@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT_S = 3 * 3600.0
 ENGINE, SERVER = "llama-cpp-python", "llama-server"
+NOTHING_BESIDE = "No draft can run beside this target."
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Request:
     llama-server that answers and runs, "" where one is to be found, None to run everything in this process.
     ``profile``: the file whose acceptance is used; without one, an imported profile that fits is. ``scheduler``: the
     address of a Dask scheduler over whose workers replays are spread. ``shared_search``: of a database that keeps the
-    search, for all machines of this class."""
+    search, for all machines of this class.
+    ``without_draft``: methods that need no draft are tried where none can run; else that is an error."""
 
     target: Path
     drafts: tuple[Path, ...]
@@ -67,6 +69,7 @@ class Request:
     profile: Path | None = None
     scheduler: str | None = None
     shared_search: str | None = None
+    without_draft: bool = False
 
 
 class Interrupted(Exception):
@@ -179,8 +182,10 @@ def _prepare(request: Request, served: FoundRunner | None, progress: Progress, s
     drafts, unreadable = read_drafts(request.drafts)
     candidates, pruned = prune(target, drafts, host, settings.context, k_max=settings.k_max)
     rejected = [*unreadable, *pruned]
-    if not candidates:
+    if not candidates and not request.without_draft:
         raise _nothing_fits(rejected)
+    if not candidates:
+        progress.note(f"{NOTHING_BESIDE} Methods that need no draft are tried. {_reasons(rejected)}".strip())
     return _Ground(Question(host, target, request.workload, settings, request.fresh), candidates, rejected, store)
 
 
@@ -362,9 +367,12 @@ def _nothing_fits(rejected: Sequence[Rejected]) -> NothingFits:
             why="No GGUF file beside the target was found.",
             fix="Name drafts with --draft FILE or --draft-dir FOLDER.",
         )
-    reasons = "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in rejected)
     return NothingFits(
-        "No draft can run beside this target.",
-        why=reasons,
+        NOTHING_BESIDE,
+        why=_reasons(rejected),
         fix="Add a smaller draft of the same family, or lower --context.",
     )
+
+
+def _reasons(rejected: Sequence[Rejected]) -> str:
+    return "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in rejected)

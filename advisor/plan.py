@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from advisor.engines.again import asked_again_once
 from advisor.engines.base import Runner
 from advisor.errors import BudgetTooSmall, EngineRefusal, WorkloadError
-from advisor.types import Candidate, Host, Model, Prompt, Run, Settings, Workload
+from advisor.prune import CACHE_TYPES, fits_alone
+from advisor.types import Candidate, Host, Model, Placement, Prompt, Run, Settings, Workload
 
 TRANSCRIPT_SHARE = 0.2
 CURVE_SHARE = 0.2
@@ -68,10 +69,17 @@ def check_budget(budget_s: float) -> None:
         )
 
 
+def target_place(candidates: Sequence[Candidate], target: Model, host: Host, context: int) -> Placement:
+    """Where the target is loaded: the same for all candidates, and where it fits alone without any."""
+    return candidates[0].placement if candidates else fits_alone(target, host, context, cache_types=CACHE_TYPES)
+
+
 def room_for_two(candidates: Sequence[Candidate]) -> bool:
-    """Whether the target fits twice beside each draft: once alone, once speculating, in two servers."""
+    """Whether the target fits twice beside each draft: once alone, once speculating, in two servers. Without a draft
+    nobody has asked: they take turns."""
     uses = [use for candidate in candidates for use in candidate.memory]
-    return all(use.needed_bytes + use.target.total_bytes + use.margin_bytes <= use.available_bytes for use in uses)
+    room = [use.available_bytes - use.needed_bytes - use.target.total_bytes - use.margin_bytes for use in uses]
+    return bool(room) and min(room) >= 0
 
 
 def thread_counts(host: Host, settings: Settings) -> tuple[int, ...]:

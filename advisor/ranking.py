@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from advisor.types import Candidate, Config, Estimate, Model, Verdict
 
+NO_DRAFT_RUNS = "no draft can run beside this target"
 TIE = 0.01  # lower ends within 1 % are a tie: the machine's own noise is larger
 
 
@@ -28,7 +29,7 @@ def answer(
     estimates: Sequence[Estimate],
     candidates: Sequence[Candidate],
     *,
-    nothing: str = "no draft can run beside this target",
+    nothing: str = NO_DRAFT_RUNS,
     tried: Callable[[Model], bool] = lambda draft: True,
 ) -> Answer:
     """Rank and decide. ``best`` is None when the verdict is no; ``runner_up`` is the best of another draft or method.

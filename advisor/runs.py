@@ -11,7 +11,7 @@ from advisor.engines.base import LoadOptions, Runner
 from advisor.errors import EngineError, EngineRefusal, TargetFailure
 from advisor.ngram import METHODS
 from advisor.store import Store
-from advisor.types import Candidate, Config, Model, Run, Sampling, Transcript
+from advisor.types import Candidate, Config, Model, Placement, Run, Sampling, Transcript
 
 NOTHING_SEEN: tuple[Config | None, int] = (None, 0)
 
@@ -27,7 +27,8 @@ class Pair:
 class RunMeasurer:
     """Measures (config, prompt) pairs and keeps them. The engine must hold the target.
 
-    Which of the two runs comes first alternates from prompt to prompt, so that a steady drift cancels. ``forgets``: a
+    Which of the two runs comes first alternates from prompt to prompt, so that a steady drift cancels. ``place``: the
+    target's, the same for all candidates. ``forgets``: a
     baseline ends the server that speculates, and what an n-gram method has seen with it.
     """
 
@@ -44,6 +45,7 @@ class RunMeasurer:
         context: int,
         threads: int,
         max_tokens: int,
+        place: Placement,
         forgets: bool = False,
     ) -> None:
         self._engine, self._store, self._target = engine, store, target
@@ -51,6 +53,7 @@ class RunMeasurer:
         self._seen, self._forgets = NOTHING_SEEN, forgets
         self._transcripts, self._sampling = transcripts, sampling
         self._host, self._context, self._threads, self._max_tokens = host, context, threads, max_tokens
+        self._place = place
 
     def __call__(self, config: Config, prompt: int) -> tuple[Run, Run]:
         """(baseline, speculative run). Raises EngineError: EngineRefusal when speculation silently did not happen,
@@ -125,8 +128,7 @@ class RunMeasurer:
     def _placement(self, config: Config) -> dict[str, object]:
         if config.draft:
             return vars(self._candidates[config.draft].placement)
-        places = [candidate.placement for candidate in self._candidates.values()]  # the target is loaded once for all
-        return {name: sorted({vars(place)[name] for place in places}) for name in ("target_gpu_layers", "cache_type")}
+        return {name: [vars(self._place)[name]] for name in ("target_gpu_layers", "cache_type")}
 
     def _key(self, config: Config, prompt: int) -> dict[str, object]:
         earlier = [list(one.prompt_tokens) for one in self._transcripts[:prompt]] if config.method in METHODS else []

@@ -24,11 +24,20 @@ from advisor.engines.base import Engine, LoadOptions, Runner
 from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.host import with_decode_bandwidth
 from advisor.ngram import METHODS
-from advisor.plan import CURVE_SHARE, Plan, Question, make_plan, room_for_two, thread_counts, with_one_target_placement
+from advisor.plan import (
+    CURVE_SHARE,
+    Plan,
+    Question,
+    make_plan,
+    room_for_two,
+    target_place,
+    thread_counts,
+    with_one_target_placement,
+)
 from advisor.predict.predictor import Predictor
 from advisor.profiles.use import Imported
 from advisor.progress import Progress
-from advisor.ranking import Answer, answer
+from advisor.ranking import NO_DRAFT_RUNS, Answer, answer
 from advisor.remedies import Remedies
 from advisor.runs import RunMeasurer
 from advisor.search import search
@@ -47,6 +56,7 @@ from advisor.types import (
 )
 
 INTERRUPTED = "interrupted"
+NOTHING_TO_PROPOSE = f"{NO_DRAFT_RUNS}, and methods that need none found nothing to propose in its answers"
 REPLAYS_END = 0.6  # no replay begins after this share of the budget: curves and a real run must follow
 
 
@@ -80,7 +90,7 @@ class Study:
         self._started = time.monotonic()
         self._thread_counts = thread_counts(self._host, self._settings)
         self._threads = self._thread_counts[0]
-        self._place = self._candidates[0].placement  # of the target: the same for all
+        self._place = target_place(self._candidates, self._target, self._host, self._settings.context)
         self._has_room = room_for_two(self._candidates)
         self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
         self._engine = self._remedies.first(start_engine)
@@ -367,15 +377,17 @@ class Study:
     @property
     def _on_this_cpu(self) -> bool:
         """Whether the server computes where this process does."""
-        places = [candidate.placement for candidate in self._candidates]
-        return all(place.target_gpu_layers == place.draft_gpu_layers == 0 for place in places)
+        on_gpu = [candidate.placement.draft_gpu_layers for candidate in self._candidates]
+        return self._place.target_gpu_layers == 0 and not any(on_gpu)
 
     def _answered(self) -> tuple[Baseline, Answer]:
         """The answer from whatever has been measured."""
         assert self._predictor is not None
         trials = self._all_trials
         baseline = conclusion.baseline(self._trials or trials, self._curves.target)
-        return baseline, answer(self._predictor.estimates(trials, baseline.tokens_per_second), self._candidates)
+        estimates = self._predictor.estimates(trials, baseline.tokens_per_second)
+        nothing = NO_DRAFT_RUNS if self._asked_drafts else NOTHING_TO_PROPOSE
+        return baseline, answer(estimates, self._candidates, nothing=nothing)
 
     @property
     def _all_trials(self) -> list[Trial]:
@@ -413,6 +425,7 @@ class Study:
             context=self._settings.context,
             threads=self._threads,
             max_tokens=self._plan.max_tokens,
+            place=self._place,
             forgets=self._is_served and not self._has_room,
         )
 

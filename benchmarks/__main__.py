@@ -1,23 +1,21 @@
 """Run the benchmarks and print them.
 
-Without a PART the documented ones run, and docs/benchmarks.md is written from them.
+Without a PART the documented ones run, and docs/benchmarks.md is written from them; ``--keep`` writes named ones too.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from advisor.engines.llama_cpp_python import LlamaCppPython
+from advisor.errors import AdvisorError
 from advisor.host import probe
 from advisor.store import data_dir
-from advisor.types import Host
-from benchmarks import report
-from benchmarks.parts import CHECKS, DOCUMENTED
-
-DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+from benchmarks import document, report
+from benchmarks.parts import CHECKS, DOCUMENTED, Part
 
 
 def main() -> int:
@@ -25,27 +23,34 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
     parser.add_argument("--seed", type=int, default=1, help="which cells of the sweep are sampled [default: 1]")
+    parser.add_argument("--keep", action="store_true", help="write the sections of the named parts into the document")
     options = parser.parse_args()
     unknown = [name for name in options.parts if name not in parts]
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(parts)}")
-    host = probe(store_dir=data_dir())
-    sections = [_head(host)]
-    print(sections[0], flush=True)
+    order = [title for title, _ in parts.values()]
+    failed = False
     for name in options.parts or DOCUMENTED:
         title, part = parts[name]
-        sections.append(report.section(title, part(host, options.seed)))
-        print(sections[-1], flush=True)
-    if not options.parts:
-        DOCUMENT.write_text("\n".join(sections), encoding="utf-8")
-        print(f"Written to {DOCUMENT}.")
-    return 0
+        try:
+            section = report.section(title, (*_measured(part, options.seed),))
+        except AdvisorError as error:
+            print(f"{name}: {error.what} {error.why}".strip(), file=sys.stderr, flush=True)
+            failed = True
+            continue
+        print(section, flush=True)
+        if options.keep or not options.parts:
+            document.keep(title, section, order)
+            print(f"Written to {document.PATH}.", file=sys.stderr, flush=True)
+    return 1 if failed else 0
 
 
-def _head(host: Host) -> str:
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    lines = ("# Benchmarks", "", "Written by `make bench`. Real models of synthetic size (advisor/testing/zoo.py).", "")
-    return "\n".join((*lines, *report.machine(host, LlamaCppPython().build, when), ""))
+def _measured(part: Part, seed: int) -> Iterator[str]:
+    """The part's lines, then where and when they were measured."""
+    host, when = probe(store_dir=data_dir()), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    yield from part(host, seed)
+    yield ""
+    yield report.machine(host, LlamaCppPython().build, when)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,12 @@ COUNTS_GOAL, NGRAM_GOAL, LOOP_GOAL, FORCED_GOAL = 0.02, 0.03, 0.95, 0.05
 REPLAY_GOALS, RUNS_GOAL = (0.04, 0.10), ("after 8 real runs", 0.03)
 
 
-def machine(host: Host, build: Build, when: str) -> Iterator[str]:
-    yield f"- Machine: {host.cpu}, {host.cores_usable} cores, {host.ram_total_bytes / 2**30:.0f} GiB RAM, {host.os}"
-    yield f"- Instruction sets: {' '.join(host.isa)}"
-    yield f"- Engine: {build.engine} {build.version} (llama.cpp b{build.llama_cpp_build})"
-    yield f"- Measured: {when}"
+def machine(host: Host, build: Build, when: str) -> str:
+    return (
+        f"Measured {when} on {host.cpu} ({' '.join(host.isa)}), {host.cores_usable} cores, "
+        f"{host.ram_total_bytes / 2**30:.0f} GiB RAM, {host.os}, with {build.engine} {build.version} "
+        f"(llama.cpp b{build.llama_cpp_build})."
+    )
 
 
 def time_to_answer(answered: Answered, sweep: SweepTime) -> Iterator[str]:

@@ -270,10 +270,11 @@ class TestDrafts:
         assert "mmproj" in notes[0]
 
     def test_an_empty_folder(self, target: Path, notes: list[str]) -> None:
+        assert draft_files([], [], target, notes.append) == ()
         with pytest.raises(FileProblem, match="no draft") as caught:
-            draft_files([], [], target, notes.append)
+            draft_files([], [target.parent], target, notes.append)
         assert str(target.parent) in caught.value.why
-        assert "--draft-dir" in caught.value.fix
+        assert "need no draft" in caught.value.fix
 
     def test_a_folder_that_is_none(self, target: Path, notes: list[str]) -> None:
         with pytest.raises(FileProblem, match=r"--draft-dir.*not a directory"):

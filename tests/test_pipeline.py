@@ -40,6 +40,7 @@ from advisor.types import (
     Config,
     Message,
     Model,
+    Placement,
     Prompt,
     Recommendation,
     Sampling,
@@ -89,6 +90,7 @@ def ask(
     workload: Workload = WORKLOAD,
     start_runner: StartRunner | None = None,
     temperature: float = 0.0,
+    without_draft: bool = False,
     **settings,
 ) -> Recommendation:
     def start(extra_buffers, on_remedy):
@@ -103,6 +105,7 @@ def ask(
         workload,
         Settings(sampling=Sampling(temperature), **{"budget_s": 3600, "max_tokens": 100, **settings}),
         fresh,
+        without_draft=without_draft,
     )
     return recommend(request, Silent(), start, start_runner)
 
@@ -186,7 +189,7 @@ def test_an_interrupted_search_asks_an_ngram_method_its_earlier_prompts_again(mo
     config = Config("", 8, method="ngram-mod", ngram_size=4)
 
     def session(store: Store) -> RunMeasurer:
-        limits = {"context": 4096, "threads": 2, "max_tokens": 100}
+        limits = {"context": 4096, "threads": 2, "max_tokens": 100, "place": Placement()}
         sampling = Settings().sampling
         return RunMeasurer(engine, store, TARGET, [make_candidate(SMALL)], transcripts, sampling, host="h", **limits)
 
@@ -294,7 +297,7 @@ def test_runs_of_an_ngram_method_are_kept_with_the_prompts_before_them(models):
     config = Config("", 8, method="ngram-mod", ngram_size=4)
 
     def stored(order: list[Transcript], index: int) -> bool:
-        limits = {"context": 4096, "threads": 2, "max_tokens": 100}
+        limits = {"context": 4096, "threads": 2, "max_tokens": 100, "place": Placement()}
         sampling = Settings().sampling
         measurer = RunMeasurer(engine, store, TARGET, [make_candidate(SMALL)], order, sampling, host="h", **limits)
         known = measurer.is_stored(config, index)
@@ -317,7 +320,7 @@ def test_where_a_baseline_ends_the_server_an_ngram_method_is_asked_everything_ag
     engine = Recording(REPEATING)
     prompts = [engine.tokenize(prompt.messages) for prompt in WORKLOAD.prompts[:3]]
     texts = [Transcript("code", prompt, (1, 2), ended=False) for prompt in prompts]
-    limits = {"context": 4096, "threads": 2, "max_tokens": 100, "forgets": True}
+    limits = {"context": 4096, "threads": 2, "max_tokens": 100, "place": Placement(), "forgets": True}
     measurer = RunMeasurer(
         engine, Store.in_memory(), TARGET, [make_candidate(SMALL)], texts, Settings().sampling, host="h", **limits
     )
@@ -635,6 +638,38 @@ def test_nothing_fits_names_every_draft(models, monkeypatch):
     monkeypatch.setattr(pipeline, "read_model", lambda path: TARGET if path == Path(TARGET.path) else giant)
     with pytest.raises(NothingFits, match=r"Giant-30B-A3B Q8_0: .*GiB"):
         ask(drafts=(giant,))
+
+
+def test_without_a_draft_methods_that_need_none_compete_alone(models):
+    found = ask(REPEATING, drafts=(), without_draft=True)
+    assert found.candidates == ()
+    assert found.verdict == "speculate"
+    assert found.best.config.method in METHODS
+    assert found.best.evidence == "measured"
+    assert true_speedup(REPEATING, found.best.config) >= 0.95 * max(
+        true_speedup(REPEATING, config) for config in ngram_configs(16)
+    )
+    assert "--spec-type" in llama_server.command(found)
+    document = json_document.document(found, command=[])
+    jsonschema.validate(document, SCHEMA)
+    assert document["candidates"][0]["memory_bytes"] > TARGET.weights_bytes
+    again = ask(REPEATING, drafts=(), without_draft=True)
+    assert again.measurement.from_store
+    assert again.best == found.best
+
+
+def test_where_nothing_repeats_the_answer_without_a_draft_is_no(models):
+    found = ask(drafts=(), without_draft=True)
+    assert found.verdict == "do-not-speculate"
+    assert found.sentence.startswith("Do not speculate: no draft can run beside this target, and methods that need")
+
+
+def test_drafts_that_cannot_run_leave_the_others_and_their_reasons(models, monkeypatch):
+    giant = make_model("Giant-30B-A3B", "Q8_0", weights_bytes=30 * GIB, active_weights_bytes=3 * GIB)
+    monkeypatch.setattr(pipeline, "read_model", lambda path: TARGET if path == Path(TARGET.path) else giant)
+    found = ask(REPEATING, drafts=(giant,), without_draft=True)
+    assert found.best.config.method in METHODS
+    assert [one.reason for one in found.rejected] == ["memory"]
 
 
 def test_a_draft_only_file_cannot_be_a_target(models, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from advisor.ngram import METHODS
+from advisor.prune import best_option
 from advisor.types import Candidate, Estimate, Model, Recommendation
 
 
@@ -63,9 +64,16 @@ def rows(rec: Recommendation, *, show_all: bool) -> list[Row]:
 def row_of(rec: Recommendation, estimate: Estimate) -> Row | None:
     """None for the baseline, where nothing is proposed."""
     if estimate.config.method in METHODS:
-        target_bytes = min((sum(d.target.total_bytes for d in c.memory) for c in rec.candidates), default=0)
-        return Row(estimate, None, target_bytes)
+        return Row(estimate, None, _target_bytes(rec))
     for candidate in rec.candidates:
         if candidate.draft.content_hash == estimate.config.draft:
             return Row(estimate, candidate, candidate.memory_bytes)
     return None
+
+
+def _target_bytes(rec: Recommendation) -> int:
+    """What the target takes beside a draft or, without any, alone."""
+    places = [candidate.memory for candidate in rec.candidates]
+    if not places:
+        places = [best_option(rec.target, None, rec.host, rec.settings.context, k_max=rec.settings.k_max).memory]
+    return min(sum(device.target.total_bytes for device in place) for place in places)

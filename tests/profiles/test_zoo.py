@@ -18,7 +18,7 @@ from advisor.runs import RunMeasurer
 from advisor.search import speedup_of
 from advisor.store import Store
 from advisor.testing.zoo import Recipe, build
-from advisor.types import Config, Recommendation, Run, Transcript
+from advisor.types import Config, Placement, Recommendation, Run, Transcript
 from advisor.workload import read_workload
 
 PROMPTS = ("Count from one to twenty.", "Write a haiku about rain.", "What is 12 times 12?", "List five colours.")
@@ -58,7 +58,9 @@ def really(rec: Recommendation, config: Config, workload: Path) -> float:
         texts = [Transcript("", tokens, (), ended=False) for tokens in prompts]
         limits = {"host": "there", "context": 4096, "threads": THREADS_THERE, "max_tokens": TOKENS}
         with Store.in_memory() as store:
-            measure = RunMeasurer(engine, store, rec.target, rec.candidates, texts, rec.settings.sampling, **limits)
+            measure = RunMeasurer(
+                engine, store, rec.target, rec.candidates, texts, rec.settings.sampling, place=Placement(), **limits
+            )
             pairs: list[tuple[Run, Run]] = [measure(config, prompt) for prompt in range(len(texts))]
         return speedup_of(pairs)
     finally:

@@ -1,0 +1,54 @@
+"""The document keeps what was measured, section by section."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from advisor.errors import EngineError
+from benchmarks import __main__ as command
+from benchmarks import document
+
+ORDER = ("First", "Second", "Third")
+
+
+def test_sections_stand_in_order_and_are_replaced_alone():
+    text = document.with_section("", "Second", "## Second\n\nold\n", ORDER)
+    text = document.with_section(text, "First", "## First\n\n- one\n", ORDER)
+    text = document.with_section(text, "Second", "## Second\n\nnew\n\n### within\n", ORDER)
+    assert text == f"{document.HEAD}\n## First\n\n- one\n\n## Second\n\nnew\n\n### within\n"
+
+
+@pytest.fixture
+def parts(monkeypatch, tmp_path):
+    def works(_host, seed):
+        yield f"seed {seed}"
+
+    def fails(_host, _seed):
+        yield "so far"
+        raise EngineError("The engine process died.")
+
+    monkeypatch.setattr(document, "PATH", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(command, "DOCUMENTED", {"bad": ("First", fails), "good": ("Second", works)})
+    monkeypatch.setattr(command, "CHECKS", {"check": ("Third", works)})
+    return tmp_path / "benchmarks.md"
+
+
+def run(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    return command.main()
+
+
+def test_a_part_that_fails_leaves_the_others(monkeypatch, parts, capsys):
+    assert run(monkeypatch, "--seed", "7") == 1
+    assert "## Second\n\nseed 7\n\nMeasured " in parts.read_text()
+    assert "## First" not in parts.read_text()
+    assert "bad: The engine process died." in capsys.readouterr().err
+
+
+def test_named_parts_are_kept_only_where_asked(monkeypatch, parts):
+    assert run(monkeypatch, "check") == 0
+    assert not parts.exists()
+    assert run(monkeypatch, "check", "--keep") == 0
+    assert "## Third" in parts.read_text()
