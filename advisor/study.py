@@ -404,7 +404,8 @@ class Study:
         )
 
     def _kept_for_depth_s(self) -> float:
-        return self._settings.budget_s * depth.DEPTH_SHARE if self._ground_at_depth().wanted else 0.0
+        looks = self._has_texts and self._ground_at_depth().wanted
+        return self._settings.budget_s * depth.DEPTH_SHARE if looks else 0.0
 
     def _trial_s(self, prompts: int) -> float:
         """What a trial is expected to take. A server starts for it; twice a prompt where there is no room for two."""
