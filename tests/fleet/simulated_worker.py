@@ -1,8 +1,8 @@
 """A Dask worker with the simulated engine: python -m tests.fleet.simulated_worker SCHEDULER KIND
 
 It prints "ready", and "replaying" when a replay begins. KIND is "sound"; "stuck", which never ends a replay; "poor",
-which has the small draft only, "half", which has the other; "other", which has another build, and whose drafts agree with other tokens; "failing", whose
-engine crashes; "small", which has hardly any memory.
+which has the small draft only; "half", which has the other; "other", which has another build, and whose drafts agree
+with other tokens; "failing", whose engine crashes; "small", which has hardly any memory.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
-
 import pytest
 
 from tests.fleet.asking import digest
@@ -19,12 +17,13 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "namespaces
 LONGEST_S = 120
 
 
-def test_workers_on_two_other_hosts_replay_as_one_process_does_and_the_open_network_is_warned_of(
-    models, tmp_path: Path
-):
+def test_workers_on_two_other_hosts_replay_as_one_process_does_over_a_network_that_is_warned_of(models, tmp_path):
     alone = machine_a(tmp_path / "alone").recommend()
     with separate_hosts(2) as (hub, others), cluster(hub.inside) as dask:
-        workers = [dask.simulated_worker(address=dask.seen_from(one.hub), inside=one.inside) for one in others]
+        workers = [
+            dask.simulated_worker(kind, dask.seen_from(one.hub), one.inside)
+            for kind, one in zip(("poor", "half"), others, strict=True)
+        ]
         scheduler = dask.seen_from(others[0].hub)
         asking = subprocess.run(
             [*hub.inside, sys.executable, "-m", "tests.fleet.asking", str(tmp_path / "asking"), scheduler],
@@ -36,7 +35,7 @@ def test_workers_on_two_other_hosts_replay_as_one_process_does_and_the_open_netw
         )
         assert asking.returncode == 0, asking.stderr
         for worker in workers:
-            wait_for(worker, "replaying")  # one draft each
+            wait_for(worker, "replaying")  # each has one of the drafts
     found = json.loads(asking.stdout.splitlines()[-1])
     assert found["digest"] == digest(alone)
     (warning,) = found["notes"]
