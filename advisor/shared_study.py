@@ -104,7 +104,7 @@ def agreed(url: str, question: str, plan: Plan, *, fresh: bool) -> tuple[str, Pl
     measures of itself differs a little, and trials are compared only where all run the same.
 
     ``fresh`` begins anew: what was run before counts no more, for this machine and for those that come later. OSError
-    where the database is lost.
+    where the database is lost, or holds what another version of advisor began.
     """
     import optuna
 
@@ -118,9 +118,11 @@ def agreed(url: str, question: str, plan: Plan, *, fresh: bool) -> tuple[str, Pl
             begun = study.get_trials(deepcopy=False)
     # of machines that begin at the same moment all take the first one's plan
     beginning = next((one for one in reversed(begun) if one.user_attrs[FRESH]), begun[0])
-    theirs = from_json(Plan, beginning.user_attrs[PLAN])
-    same = replace(theirs, token_s=plan.token_s, load_s=plan.load_s)
-    return f"{question}-{beginning.number}", same
+    try:
+        theirs = from_json(Plan, beginning.user_attrs[PLAN])
+    except FileProblem as error:
+        raise ConnectionError(f"another version of advisor began it: {error.what}") from None
+    return f"{question}-{beginning.number}", replace(theirs, token_s=plan.token_s, load_s=plan.load_s)
 
 
 @contextmanager

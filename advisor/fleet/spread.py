@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_S = 10
+DESCRIBE_S = 60  # headers of many files may have to be read
 LOOK_UP_S = 1.0  # how often lost workers and the budget are looked at while nothing is done
 
 Note = Callable[[str], None]
@@ -67,7 +68,12 @@ class SpreadReplays:
     def _on_cluster(self, client: Client, tasks: Sequence[ReplayTask]) -> Iterator[tuple[int, Outcome]]:
         """What workers have done. A task without an outcome was not done."""
         drafts = frozenset(task.draft.content_hash for task in tasks)
-        workers = self._able(client.run(describe_here, drafts, on_error="return"))
+        try:
+            answers = client.run(describe_here, drafts, on_error="return", callback_timeout=DESCRIBE_S)
+        except TimeoutError:
+            self._note(f"A worker at {self._scheduler} does not say which drafts it has: all are replayed here.")
+            return
+        workers = self._able(answers)
         given = _Given(client, tasks, workers, self._versions, self._note)
         on_none = sum(not given.give(number) for number in range(len(tasks)))
         if on_none:

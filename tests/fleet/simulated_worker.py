@@ -2,7 +2,8 @@
 
 It prints "ready", and "replaying" when a replay begins. KIND is "sound"; "stuck", which never ends a replay; "poor",
 which has the small draft only; "half", which has the other; "other", which has another build, and whose drafts agree
-with other tokens; "failing", whose engine crashes; "small", which has hardly any memory.
+with other tokens; "failing", whose engine crashes; "small", which has hardly any memory; "mute", which never
+says what it has.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class SimulatedStation(Station):
     def __init__(self, kind: str) -> None:
         drafts = {"poor": [SMALL], "half": [MIDDLE]}.get(kind, [SMALL, MIDDLE])
         files = {draft.content_hash: Path("elsewhere.gguf") for draft in drafts}
+        self._kind = kind
         world = OTHERWISE if kind == "other" else WORLD_A
         available = GIB // 4 if kind == "small" else 24 * GIB
         super().__init__(
@@ -49,6 +51,11 @@ class SimulatedStation(Station):
             lambda: files,
             look=lambda: make_host(ram_available_bytes=available),
         )
+
+    def describe(self, wanted):
+        if self._kind == "mute":
+            NEVER.wait()
+        return super().describe(wanted)
 
     def replay(self, task, asked):
         print("replaying", flush=True)

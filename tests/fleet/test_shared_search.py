@@ -286,6 +286,15 @@ def test_machines_whose_measurements_differ_a_little_search_together(database):
     assert agreed(database, "another question", PLANS[1], fresh=False) == ("another question-0", PLANS[1])
 
 
+def test_a_search_that_another_version_of_advisor_began_is_not_joined(database):
+    agreed(database, "question", PLANS[0], fresh=False)
+    with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE trial_user_attributes SET value_json = '\"{}\"' WHERE key = 'plan'")
+    connection.close()
+    with pytest.raises(OSError, match="another version of advisor"):
+        agreed(database, "question", PLANS[0], fresh=False)
+
+
 def test_fresh_begins_a_study_of_its_own_which_others_then_join(database):
     before, _ = agreed(database, "question", PLANS[0], fresh=False)
     fresh, plan = agreed(database, "question", PLANS[1], fresh=True)

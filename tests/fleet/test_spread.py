@@ -222,6 +222,14 @@ def test_where_no_worker_has_done_anything_in_time_this_machine_does_the_first(d
     assert [type(outcomes[number]).__name__ for number in (0, 1)] == ["list", "BudgetTooSmall"]
 
 
+def test_a_worker_that_does_not_answer_is_not_waited_for_without_end(dask, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(spreading, "DESCRIBE_S", 1)
+    dask.simulated_worker("mute")
+    found, machine = over(dask, tmp_path, SimulatedEngine)
+    assert same(found, alone)
+    assert any("does not say which drafts it has" in note for note in machine.notes)
+
+
 def test_there_must_be_a_scheduler(monkeypatch):
     monkeypatch.setattr(spreading, "CONNECT_S", 1)
     with pytest.raises(ServerProblem, match="no Dask scheduler at tcp://127"):
