@@ -83,4 +83,4 @@ def worker(
 
         here = station(tuple(folder.expanduser() for folder in models_dir or ()), threads)
         here.describe(frozenset())  # a folder that is not there shows now, and headers are read before anyone waits
-        serve(scheduler, here, ready=lambda address: say(f"Ready to replay at {address} for {scheduler}."))
+        serve(scheduler, here, ready=lambda address: say(f"Ready to replay at {address} for {scheduler}."), note=say)

@@ -100,7 +100,7 @@ def list_profiles() -> None:
         from advisor.profiles.kept import kept, path_of
         from advisor.store import data_dir
 
-        profiles = list(kept(data_dir()))
+        profiles = kept(data_dir(), say)
         lines = [f"{path_of(one.digest, data_dir())}\n{_summary(one)}" for one in profiles]
         deliver(lambda stream: print("\n".join(lines) or "No profile is kept here.", file=stream), None)
 

@@ -32,7 +32,7 @@ from advisor.predict.evidence import PairRow
 from advisor.predict.imported import read_kept
 from advisor.profiles import kept as kept_profiles
 from advisor.profiles import record as profiles
-from advisor.profiles.use import Imported, first_that_fits, take
+from advisor.profiles.use import Imported, largest_that_fits, take
 from advisor.progress import Progress
 from advisor.prune import CACHE_TYPES, fits_alone, prune
 from advisor.remedies import Remedies
@@ -158,11 +158,8 @@ def _imported(request: Request, ground: _Ground, progress: Progress) -> Imported
         return take(profiles.read(request.profile), ground.question, ground.candidates)
     if request.fresh:
         return None
-    try:
-        return first_that_fits(kept_profiles.kept(data_dir()), ground.question, ground.candidates, progress.note)
-    except FileProblem as error:
-        progress.note(f"Imported profiles are left out: {error.what} {error.why}")
-        return None
+    known = kept_profiles.kept(data_dir(), progress.note)
+    return largest_that_fits(known, ground.question, ground.candidates, progress.note)
 
 
 def _found_server(request: Request) -> FoundRunner | None:
@@ -249,7 +246,7 @@ def foresee_fleet(
         categories=question.categories,
         measured=_imported_pairs(catalog, note),
     )
-    return answer_fleet(places, asked, catalog, current(data_dir()), kept_profiles.kept(data_dir()))
+    return answer_fleet(places, asked, catalog, current(data_dir()), kept_profiles.kept(data_dir(), note))
 
 
 def _imported_pairs(catalog: Catalog, note: Callable[[str], None]) -> tuple[PairRow, ...]:

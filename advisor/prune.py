@@ -111,6 +111,17 @@ def fits_alone(target: Model, host: Host, context: int, *, cache_types: Sequence
     )
 
 
+def shortage_alone(
+    model: Model, host: Host, context: int, *, gpu_layers: int, cache_type: str = PLAIN_CACHE, outputs: int = 1
+) -> str:
+    """What this machine lacks to hold one model with so many layers on a GPU, in words and numbers; "" where it fits.
+    Without a GPU it is all in RAM."""
+    pricing = _Pricing(model, None, host, context, outputs, cache_type)
+    gpus = graphics_devices(host) if gpu_layers else ()
+    option = min([pricing.offloaded(gpu, gpu_layers) for gpu in gpus] or [pricing.in_ram()], key=_lack_bytes)
+    return shortage(option)
+
+
 def best_option(
     target: Model, draft: Model | None, host: Host, context: int, *, k_max: int, cache_type: str = PLAIN_CACHE
 ) -> Option:

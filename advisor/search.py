@@ -26,7 +26,7 @@ from advisor.journal import kept_aside, mended
 from advisor.ngram import METHODS
 from advisor.predict.predictor import Z_80, Belief, Predictor
 from advisor.progress import Progress
-from advisor.shared_study import Peers, connection_errors, lies, open_storage
+from advisor.shared_study import Peers, Sharing, connection_errors, lies, reopened_storage
 from advisor.types import Config, Run, Trial, pooled_token_s
 
 if TYPE_CHECKING:
@@ -76,9 +76,10 @@ def search(
     progress: Progress,
     on_trial: Callable[[Trial], None] = lambda _trial: None,
     is_stored: Callable[[Config, int], bool] = lambda _config, _prompt: True,
-    shared: str | None = None,
+    shared: Sharing | None = None,
     on_trial_of_others: Callable[[Trial], None] = lambda _trial: None,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
     """Run configs until the answer is settled or the budget is spent.
 
@@ -89,8 +90,9 @@ def search(
     ``on_trial`` sees every trial as it ends, so that an interrupt loses none. A draft or method whose engine fails is
     dropped and named in ``failed``.
 
-    ``shared`` is the address of a database that keeps the study in place of ``journal``; trials of other machines are
-    evidence like own ones, and ``on_trial_of_others`` sees them.
+    ``shared`` names a database that keeps the study in place of ``journal``; trials of other machines are evidence like
+    own ones, and ``on_trial_of_others`` sees them. Where it is lost, also before the first trial, the search goes on
+    alone.
     """
     space = _space(proposers, k_max)
     trials: list[Trial] = []
@@ -110,15 +112,18 @@ def search(
     def alone(error: OSError) -> optuna.Study:
         """What kept the study is lost: it goes on in memory."""
         nonlocal journal, peers
-        progress.note((NO_JOURNAL if peers is None else NO_SHARED_STUDY).format(error))
+        progress.note((NO_JOURNAL if shared is None else NO_SHARED_STUDY).format(error))
         journal = peers = None
         return _without_journal(study_name, space, prompts, trials)
 
     earlier: list[tuple[Config, tuple[int, ...], bool]] = []
     try:
         if shared is not None:
-            study = _shared_study(shared, study_name, space, prompts)
-            peers = Peers(study, _config, len(space), trial_s, sleep)
+            with connection_errors():
+                study = _shared_study(shared.url, study_name, space, prompts)
+                peers = Peers(study, _config, len(space), trial_s, shared.me, sleep, clock)
+                for trial in peers.own():
+                    add(trial)
         else:
             study, earlier = _resumed(journal, study_name, space, prompts, progress)
     except OSError as error:
@@ -284,7 +289,7 @@ def _resumed(
 
 
 def _shared_study(url: str, name: str, space: dict[str, Any], prompts: int) -> optuna.Study:
-    study = _create_study(open_storage(url), name)
+    study = _create_study(reopened_storage(url), name)
     _add_baseline(study, space, prompts)
     return study
 

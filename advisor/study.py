@@ -40,7 +40,8 @@ from advisor.progress import Progress
 from advisor.ranking import NO_DRAFT_RUNS, Answer, answer
 from advisor.remedies import Remedies
 from advisor.runs import RunMeasurer
-from advisor.search import search
+from advisor.search import NO_SHARED_STUDY, search
+from advisor.shared_study import Sharing, agreed, who_searches
 from advisor.store import Store, data_dir
 from advisor.types import (
     Baseline,
@@ -82,7 +83,8 @@ class Study:
         shared_search: str | None = None,
     ) -> None:
         self._question, self._settings = question, question.settings
-        self._imported, self._elsewhere, self._shared_search = imported, elsewhere, shared_search
+        self._imported, self._elsewhere = imported, elsewhere
+        self._sharing = Sharing(shared_search, who_searches(store)) if shared_search else None
         self._host, self._target = question.host, question.target
         self._candidates, self._rejected = with_one_target_placement(candidates), list(rejected)
         self._asked_drafts = sorted(candidate.draft.content_hash for candidate in candidates)
@@ -122,6 +124,8 @@ class Study:
             written = self._imported.size if self._imported else None
             plan = make_plan(self._runner, prompts, self._settings, self._thread_counts, self._open_target, written)
             self._store.put("plan", key, plan, wall_s=time.perf_counter() - started)
+        if self._sharing:
+            plan = self._agreed_by_all(plan, self._sharing)
         self._plan, self._threads = plan, plan.threads
         self._open_target(plan.threads)
         self._name = f"{self._question_name}-{plan.prompts}x{plan.max_tokens}-{plan.threads}"
@@ -218,8 +222,8 @@ class Study:
             self._predictor,
             measurer,
             journal=data_dir() / "studies.journal" if self._store.on_disk else None,
-            study_name=self._shared_name() if self._shared_search else self._name,
-            shared=self._shared_search,
+            study_name=self._shared_name if self._sharing else self._name,
+            shared=self._sharing,
             on_trial_of_others=self._others_trials.append,
             proposers=[*self._asked_drafts, *METHODS],
             k_max=self._settings.k_max,
@@ -406,7 +410,8 @@ class Study:
         )
 
     def _kept_for_depth_s(self) -> float:
-        return self._settings.budget_s * depth.DEPTH_SHARE if self._ground_at_depth().wanted else 0.0
+        looks = self._has_texts and self._ground_at_depth().wanted
+        return self._settings.budget_s * depth.DEPTH_SHARE if looks else 0.0
 
     def _trial_s(self, prompts: int) -> float:
         """What a trial is expected to take. A server starts for it; twice a prompt where there is no room for two."""
@@ -499,11 +504,17 @@ class Study:
                 "or a smaller --context may help.",
             )
 
-    def _shared_name(self) -> str:
-        """The same on every machine of this class with these versions, whoever compiled them."""
+    def _agreed_by_all(self, plan: Plan, sharing: Sharing) -> Plan:
+        """One plan on every machine of this class with these versions, whoever compiled them."""
         builds = [(one.engine, one.version, one.llama_cpp_build) for one in (self._engine.build, self._runner.build)]
-        facts = (self._facts(builds), self._plan.prompts, self._plan.max_tokens, self._plan.threads)
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        facts = (self._facts(builds), self._settings.budget_s)
+        name = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        try:
+            self._shared_name, plan = agreed(sharing.url, name, plan, fresh=self._question.fresh)
+        except OSError as error:
+            self._progress.note(NO_SHARED_STUDY.format(error))
+            self._sharing = None
+        return plan
 
     def _facts(self, builds: object) -> tuple[object, ...]:
         """What makes this question another one, with the ``builds`` told apart as the caller wants."""

@@ -8,9 +8,11 @@ cores.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -172,9 +174,11 @@ def _cluster(workers: int, *work: str) -> Iterator[str]:
 
 
 def _started(stack: ExitStack, *arguments: str) -> subprocess.Popen[str]:
+    locks = stack.enter_context(tempfile.TemporaryDirectory())  # each process is on a machine of its own
     process = subprocess.Popen(
         [sys.executable, "-u", *arguments],
         cwd=ROOT,
+        env={**os.environ, "ADVISOR_LOCK_DIR": locks},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from advisor.acceptance.replay import Outcome, ReplayTask
 from advisor.engines.simulated import SimulatedEngine
-from advisor.fleet.station import Station
+from advisor.fleet.station import Declined, Station, Versions
 from advisor.fleet.worker import serve
+from advisor.testing.builders import make_host
 from benchmarks.fleet import world
 
 
@@ -22,12 +23,13 @@ class WaitingStation(Station):
     def __init__(self, pairs: int, replay_s: float) -> None:
         truth = world(pairs)
         files = dict.fromkeys(truth.drafts, Path("elsewhere.gguf"))
-        super().__init__(lambda _buffers, _found: SimulatedEngine(truth), lambda: files, threads=1)
+        roomy = make_host(ram_available_bytes=1 << 50)
+        super().__init__(lambda _buffers, _found: SimulatedEngine(truth), lambda: files, threads=1, look=lambda: roomy)
         self._replay_s = replay_s
 
-    def replay(self, task: ReplayTask, asked_by: str) -> Outcome | None:
+    def replay(self, task: ReplayTask, asked: Versions) -> Outcome | Declined:
         until = time.perf_counter() + self._replay_s
-        outcome = super().replay(task, asked_by)
+        outcome = super().replay(task, asked)
         time.sleep(max(0.0, until - time.perf_counter()))
         return outcome
 

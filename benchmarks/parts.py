@@ -39,7 +39,8 @@ from benchmarks import (
 from benchmarks.measure import Bench
 from benchmarks.served import ServedEngine
 
-IMAGES = Path(__file__).parent.parent / "docs" / "images"
+DOCS = Path(__file__).parent.parent / "docs"
+IMAGES = DOCS / "images"
 SAMPLED_SHARE = 0.15
 BRIEF_TOKENS, FINAL_TOKENS = 48, 96
 LONG_BUDGET, DEMO_BUDGET_S = "4m", 210.0
@@ -232,12 +233,14 @@ def baseline(_host: Host, _seed: int) -> Iterator[str]:
     )
 
 
-def many_machines(_host: Host, _seed: int) -> Iterator[str]:
-    """A simulated fleet; draws docs/images/fleet.svg."""
+def many_machines(host: Host, _seed: int) -> Iterator[str]:
+    """A simulated fleet; writes the figures of docs/fleet.md and draws docs/images/fleet.svg."""
     replays = fleet.replays(fleet.WORKERS, fleet.PAIRS, fleet.REPLAY_S)
     prices = fleet.prices(fleet.PRICING_WORKERS, fleet.PAIRS, fleet.HOSTS)
     fleet_report.picture(replays, prices, IMAGES / "fleet.svg")
-    yield from fleet_report.lines(replays, prices, shared_search.measure())
+    figures = list(fleet_report.lines(host, replays, prices, shared_search.measure()))
+    fleet_report.write(DOCS / "fleet.md", "\n".join(figures))
+    yield from figures
 
 
 def _by_hash(paths: Sequence[Path]) -> dict[str, Model]:

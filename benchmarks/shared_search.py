@@ -17,6 +17,7 @@ from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.predict.predictor import Predictor
 from advisor.progress import Silent
 from advisor.search import SearchResult, search
+from advisor.shared_study import Sharing
 from advisor.types import Config, CostCurve, Model, Run, Sampling, Transcript
 from benchmarks.fleet import simulated_drafts
 
@@ -78,7 +79,7 @@ def _searched(
         time_left_s=left_s,
         progress=Silent(),
         on_trial=lambda trial: own.append(trial.config),
-        shared=address,
+        shared=Sharing(address, str(number)),
     )
     best = max(predictor.estimates(result.trials, 1.0), key=lambda one: one.speedup_low).config
     pairs = [_pair(engine, drafts, best, one, None) for one in transcripts]

@@ -65,6 +65,8 @@ def _full(ground: Ground, sizes: Sequence[int], undisturbed: Ended) -> Outcome:
             lost += [f"{size // KIB} KiB, then enough: {why}" for why in different(again, undisturbed)]
             if "damaged" in again.errors:
                 lost.append(f"{size // KIB} KiB: the full disk damaged the store")
+    if not told:
+        lost.append("nobody was told that the disk is full")
     return Outcome(what, len(sizes), tuple(lost), f"{told} of them were told that it is full")
 
 

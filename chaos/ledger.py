@@ -1,4 +1,7 @@
-"""What workers were asked, written down by the workers themselves as it ends: one JSON a line."""
+"""What happened, written down as it ends by whoever did it: one JSON a line.
+
+Workers tell what they were asked, the advisor what it has stored: so that nobody asks a store what it should contain.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LEDGER = "CHAOS_LEDGER"
+STORED = ".stored"  # behind the name of the ledger
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,28 @@ class Entry:
 
 
 def write(entry: Entry) -> None:
-    """In the worker: one write, so that lines of several workers do not mix."""
+    """In the worker."""
+    _append("", asdict(entry))
+
+
+def report(kind: str, key: str) -> None:
+    """In the advisor: this measurement is stored."""
+    _append(STORED, [kind, key])
+
+
+def reported(path: Path) -> set[tuple[str, str]]:
+    """(kind, key) of what the advisor has said that it stored."""
+    stored = path.with_name(path.name + STORED)
+    lines = stored.read_text().splitlines() if stored.exists() else []
+    return {(kind, key) for kind, key in map(json.loads, lines)}
+
+
+def _append(to: str, what: object) -> None:
+    """One write, so that lines of several processes do not mix."""
     path = os.environ.get(LEDGER)
     if path:
-        line = json.dumps(asdict(entry)).encode() + b"\n"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        line = json.dumps(what).encode() + b"\n"
+        descriptor = os.open(path + to, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, line)
         finally:

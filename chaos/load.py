@@ -28,6 +28,8 @@ FAULT_EVERY_S = 3.0
 SIGNALS = ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGSTOP")  # the last one is a hang
 WARM_UP_SHARE = 0.25  # until every library is imported and every pool has its size
 GROWTH_GOAL = 0.05
+LEAST_SEARCHES = 4  # after the warm-up, to tell whether memory grows
+PATIENCE_S = 60.0  # beyond the time given, for a first answer
 MIB = 1 << 20
 
 Search = Callable[[Path], Recommendation]
@@ -65,16 +67,24 @@ class Disturber:
 
 
 def load(
-    folder: Path, search: Search, *, seconds: float, seed: int, every_s: float = FAULT_EVERY_S
+    folder: Path,
+    search: Search,
+    *,
+    seconds: float,
+    seed: int,
+    every_s: float = FAULT_EVERY_S,
+    thorough: bool = True,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Outcome]:
-    """``search`` over and over for so long, half of the time from an empty store."""
+    """``search`` over and over for so long, half of the time from an empty store. ``thorough``: long enough to tell
+    whether memory grows, which must then be told."""
     rng = random.Random(seed)
     lost: list[str] = []
     ended: Counter[str] = Counter()
     resident: list[tuple[float, int]] = []
-    started = time.monotonic()
+    started = clock()
     with Disturber(random.Random(seed), every_s) as disturber:
-        while (at_s := time.monotonic() - started) < seconds:
+        while (at_s := clock() - started) < seconds + PATIENCE_S * (not ended["answered"]):
             if rng.random() < 0.5:
                 shutil.rmtree(folder / "load", ignore_errors=True)
             (folder / "load").mkdir(exist_ok=True)
@@ -85,24 +95,35 @@ def load(
                 ended[type(error).__name__] += 1
             except Exception as error:
                 lost.append(f"after {at_s:.0f} s: {type(error).__name__}: {error}")
-            resident.append((at_s, psutil.Process().memory_info().rss))
+            resident.append((at_s, _resident_bytes()))
             lost += orphans()
     lost += _locks_left(folder)
+    if not ended["answered"]:
+        lost.append("no search was answered")
+    if not disturber.sent:
+        lost.append("no fault was sent")
     growth = _growth(resident, seconds)
-    if growth > GROWTH_GOAL:
+    if growth is None and thorough:
+        lost.append(f"{len(resident)} searches are too few to tell whether memory grows")
+    if growth is not None and growth > GROWTH_GOAL:
         lost.append(f"the resident memory of the parent grew by {growth:.1%}")
     faults = ", ".join(f"{count} {name}" for name, count in sorted(disturber.sent.items()))
     ends = ", ".join(f"{count} {name}" for name, count in sorted(ended.items()))
     size = statistics.median(size for _, size in resident) / MIB
-    note = f"{seconds / 60:.1f} min, {faults}; {ends}; parent {size:.0f} MiB {growth:+.1%}"
+    grown = "growth not judged" if growth is None else f"{growth:+.1%}"
+    note = f"{seconds / 60:.1f} min, {faults}; {ends}; parent {size:.0f} MiB, {grown}"
     yield Outcome("searches under random faults", ended.total(), tuple(lost), note)
 
 
-def _growth(resident: list[tuple[float, int]], seconds: float) -> float:
-    """Median of the last quarter over that of the quarter after the warm-up, minus 1."""
+def _resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def _growth(resident: list[tuple[float, int]], seconds: float) -> float | None:
+    """Median of the last quarter over that of the quarter after the warm-up, minus 1; None after too few searches."""
     settled = [size for at_s, size in resident if at_s >= WARM_UP_SHARE * seconds]
-    if len(settled) < 4:
-        return 0.0
+    if len(settled) < LEAST_SEARCHES:
+        return None
     third = max(1, len(settled) // 3)
     return statistics.median(settled[-third:]) / statistics.median(settled[:third]) - 1
 

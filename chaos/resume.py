@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from advisor.store import Store
@@ -18,7 +18,7 @@ from chaos.processes import PACE_S, Advisor, Ended, left_over, recommend_command
 from chaos.world import Ground
 
 Rows = dict[tuple[str, str], tuple[str, float, str]]
-"""(kind, key) -> (value, seconds that measuring took, when): what is measured again has other seconds."""
+"""(kind, key as text) -> (value, seconds that measuring took, when): what is measured again has other seconds."""
 
 TIMED = {"answer", "time_decodes", "speculate"}
 
@@ -35,6 +35,8 @@ def resume(ground: Ground, *, kills: int, seed: int, thorough: bool = True) -> I
         lost += [f"after {moment_s:.2f} s: {loss}" for loss in found]
         landed[stored] += 1
     moments = f"{landed.total() - landed[0]} of them with measurements stored, up to {max(landed)} of {len(rows)}"
+    if landed.total() == landed[0]:
+        lost.append("no kill came after anything was stored, so nothing was put to the test")
     yield Outcome("kill -9 of the advisor, then the same command again", kills, tuple(lost), moments)
     yield _two_at_once(ground, undisturbed, same_store=True)
     if thorough:
@@ -66,8 +68,10 @@ def _killed_and_resumed(
     data = ground.data_dir(name)
     ended, family = _advisor(ground, data).kill_after(moment_s)
     lost = list(left_over(family))
-    lost += _opens_clean(data)
+    reported = ledger.reported(data.parent / "ledger")
     before = stored_rows(data)
+    lost += missing(reported, before)
+    lost += _opens_clean(data)
     again = _advisor(ground, data).wait()
     lost += different(again, undisturbed)
     after = stored_rows(data)
@@ -96,12 +100,19 @@ def stored_rows(data: Path) -> Rows:
         return {}
     connection = sqlite3.connect(path)
     try:
-        query = "SELECT kind, key_hash, value_json, wall_s, created_at FROM measurement"
+        query = "SELECT kind, key_json, value_json, wall_s, created_at FROM measurement"
         return {(kind, key): (value, wall_s, when) for kind, key, value, wall_s, when in connection.execute(query)}
     except sqlite3.OperationalError:  # killed before the tables were made
         return {}
     finally:
         connection.close()
+
+
+def missing(reported: Collection[tuple[str, str]], stored: Rows) -> Iterator[str]:
+    """What the killed advisor had said that it stored, and what is not there."""
+    kinds = Counter(kind for kind, key in reported if (kind, key) not in stored)
+    if kinds:
+        yield f"reported as stored, and lost: {dict(kinds)}"
 
 
 def different(ended: Ended, undisturbed: Ended) -> Iterator[str]:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from advisor import engines
+from collections.abc import Mapping
+
+from advisor import engines, pipeline
 from advisor.cli import main
 from advisor.pipeline import ENGINE
+from advisor.store import Store, canonical_key
+from chaos import ledger
 from chaos.world import start_engine
+
+
+class ReportingStore(Store):
+    """Tells the ledger of a measurement once it is kept."""
+
+    def put(self, kind: str, key: Mapping[str, object], record: object, *, wall_s: float) -> None:
+        super().put(kind, key, record, wall_s=wall_s)
+        ledger.report(kind, canonical_key(key))
+
 
 if __name__ == "__main__":
     engines.ENGINES[ENGINE] = start_engine
+    pipeline.Store = ReportingStore  # type: ignore[misc]
     main()

@@ -19,7 +19,7 @@ from advisor.predict.question import Outlook
 from advisor.profiles.merge import same_sampling
 from advisor.profiles.record import MeasuredCost, Profile
 from advisor.ranking import Answer, answer
-from advisor.types import Baseline, Candidate, Config, Estimate, Model
+from advisor.types import Baseline, Build, Candidate, Config, Estimate, Model, Trace
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Row:
     """One kind of machine. ``answer`` is None where the target does not run there, for the reason ``why_not``.
 
     ``estimates``: every setting that was priced. ``profile``: the digest of the one that this machine's costs are from,
-    "" where they are foreseen.
+    "" where they are foreseen; ``build``: what they were measured with.
     """
 
     place: Place
@@ -36,6 +36,7 @@ class Row:
     candidates: tuple[Candidate, ...]
     estimates: dict[Config, Estimate]
     profile: str = ""
+    build: Build | None = None
     why_not: str = ""
 
 
@@ -75,7 +76,7 @@ def answer_fleet(
 
 
 def _row(place: Place, asked: Outlook, catalog: Catalog, posterior: Posterior, profiles: Sequence[Profile]) -> Row:
-    found = next(((one, cost) for one in profiles for cost in one.costs if _is_of(cost, place)), None)
+    found = _measured_on(place, asked.build, profiles)
     if found is not None:
         asked = replace(asked, baseline_tps=1 / found[1].token_s)
     try:
@@ -92,7 +93,16 @@ def _row(place: Place, asked: Outlook, catalog: Catalog, posterior: Posterior, p
     candidates = (*foreseen.candidates, *added)
     own = answer([*measured.values(), *others], candidates, nothing=nothing_to_try(foreseen.rejected))
     estimates = {config: one for config, one in estimates.items() if config.draft not in replayed} | measured
-    return Row(place, own, foreseen.baseline, candidates, estimates, found[0].digest)
+    return Row(place, own, foreseen.baseline, candidates, estimates, found[0].digest, found[1].build)
+
+
+def _measured_on(place: Place, build: Build, profiles: Sequence[Profile]) -> tuple[Profile, MeasuredCost] | None:
+    """The costs of this machine with the build that was asked for, or with the newest, where none was. Of several the
+    first: profiles come newest first."""
+    costs = [(one, cost) for one in profiles for cost in one.costs if cost.host.fingerprint == place.host.fingerprint]
+    if build.llama_cpp_build:
+        costs = [one for one in costs if one[1].build.llama_cpp_build == build.llama_cpp_build]
+    return max(costs, key=lambda one: one[1].build.llama_cpp_build, default=None)
 
 
 def _from_profile(
@@ -101,7 +111,7 @@ def _from_profile(
     """Its drafts at every setting, under the names that the catalogue has for them, and those that it has not."""
     drafts = {one.content_hash: one for one in profile.drafts if one.content_hash in cost.draft_curves}
     predictor = Predictor(
-        {draft: profile.traces[draft] for draft in drafts},
+        {draft: _asked_traces(profile.traces[draft], asked.categories) for draft in drafts},
         cost.target_curve,
         {draft: cost.draft_curves[draft] for draft in drafts},
         step_law(cost.build),
@@ -130,8 +140,11 @@ def _from_profile(
 
 
 def _is_about(profile: Profile, asked: Outlook, catalog: Catalog) -> bool:
-    """Whether it is of the target that was asked for, by its file or by the catalogue, and of the sampling."""
+    """Whether it is of the target that was asked for, by its file or by the catalogue, of the sampling and of the
+    categories."""
     if not same_sampling(profile.origin.sampling, asked.settings.sampling):
+        return False
+    if not all(_asked_traces(traces, asked.categories) for traces in profile.traces.values()):
         return False
     if profile.target.content_hash == asked.target.content_hash:
         return True
@@ -139,5 +152,6 @@ def _is_about(profile: Profile, asked: Outlook, catalog: Catalog) -> bool:
     return entry is not None and entry is asked.target_entry and profile.target.quant == asked.target.quant
 
 
-def _is_of(cost: MeasuredCost, place: Place) -> bool:
-    return cost.host.fingerprint == place.host.fingerprint
+def _asked_traces(traces: Sequence[Trace], categories: Sequence[str]) -> tuple[Trace, ...]:
+    """Over the answers of these categories; over all where none was asked for."""
+    return tuple(trace for trace in traces if not categories or trace.category in categories)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from advisor.types import Config, Estimate
 
-LEAST_SCORE = 0.0  # of the target alone, which always competes
+ALONE = 1.0  # the speedup of the target alone, which always competes
 
 
 @dataclass(frozen=True)
 class Shared:
     """``on`` has its estimate on each machine, in order. ``score``: mean of log(lower end of the speedup), weighted by
-    how many machines there are of a kind; ``own_score``: the same where each machine runs its own best."""
+    how many machines there are of a kind; ``own_score``: the same where each machine runs its own best, or the target
+    alone where that is better."""
 
     config: Config
     on: tuple[Estimate, ...]
@@ -26,16 +27,16 @@ def best_shared(machines: Sequence[Mapping[Config, Estimate]], counts: Sequence[
     """The config with the best geometric mean of the lower ends, as one machine's own pick has the best lower end. Only
     configs that every machine can run compete. None where nothing beats the target alone."""
     common = set.intersection(*(set(one) for one in machines)) if machines else set()
-    scores = {config: _mean_log([one[config] for one in machines], counts) for config in common}
+    scores = {config: _mean_log([one[config].speedup_low for one in machines], counts) for config in common}
     if not scores:
         return None
     best = max(scores, key=lambda config: (scores[config], -config.k, config.draft, -config.p_min))
-    if scores[best] <= LEAST_SCORE:
+    if scores[best] <= math.log(ALONE):
         return None
-    own = [max(one.values(), key=lambda estimate: estimate.speedup_low) for one in machines]
+    own = [max(ALONE, *(estimate.speedup_low for estimate in one.values())) for one in machines]
     return Shared(best, tuple(one[best] for one in machines), scores[best], _mean_log(own, counts))
 
 
-def _mean_log(estimates: Sequence[Estimate], counts: Sequence[int]) -> float:
-    logs = (count * math.log(one.speedup_low) for one, count in zip(estimates, counts, strict=True))
+def _mean_log(speedups: Sequence[float], counts: Sequence[int]) -> float:
+    logs = (count * math.log(one) for one, count in zip(speedups, counts, strict=True))
     return math.fsum(logs) / sum(counts)

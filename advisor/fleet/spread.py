@@ -12,14 +12,16 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from advisor.acceptance.replay import Elsewhere, Outcome, Replayer, ReplaysHere, ReplayTask, turn_missed
-from advisor.errors import EngineError, OptionError, ServerProblem
-from advisor.fleet.station import Described, advisor_version, describe_here, machine, replay_here
+from advisor.errors import EngineError
+from advisor.fleet.address import connecting, exposure
+from advisor.fleet.station import Declined, Described, Versions, advisor_version, describe_here, replay_here
 from advisor.types import Build
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_S = 10
+DESCRIBE_S = 60  # headers of many files may have to be read
 LOOK_UP_S = 1.0  # how often lost workers and the budget are looked at while nothing is done
 
 Note = Callable[[str], None]
@@ -30,6 +32,8 @@ def spread_over(scheduler: str, note: Note) -> Elsewhere:
     no scheduler: both are found out at once, not after the target has written for minutes."""
     with _connected(scheduler):
         pass
+    if exposed := exposure(scheduler):
+        note(exposed)
 
     def elsewhere(here: ReplaysHere, build: Build, time_left_s: Callable[[], float]) -> Replayer:
         return SpreadReplays(scheduler, here, build, time_left_s, note)
@@ -43,7 +47,8 @@ class SpreadReplays:
     def __init__(
         self, scheduler: str, here: Replayer, build: Build, time_left_s: Callable[[], float], note: Note
     ) -> None:
-        self._scheduler, self._here, self._build = scheduler, here, build
+        self._scheduler, self._here = scheduler, here
+        self._versions = Versions(advisor_version(), build)
         self._time_left_s, self._note = time_left_s, note
 
     def __call__(self, tasks: Sequence[ReplayTask]) -> Iterator[tuple[int, Outcome]]:
@@ -63,42 +68,31 @@ class SpreadReplays:
     def _on_cluster(self, client: Client, tasks: Sequence[ReplayTask]) -> Iterator[tuple[int, Outcome]]:
         """What workers have done. A task without an outcome was not done."""
         drafts = frozenset(task.draft.content_hash for task in tasks)
-        workers = self._able(client.run(describe_here, drafts, on_error="return"))
-        futures: dict[Future[Any], int] = {}
-        for number, task in enumerate(tasks):
-            having = [address for address, one in workers.items() if task.draft.content_hash in one.drafts]
-            if having:
-                future = client.submit(
-                    replay_here, task, machine(), workers=having, allow_other_workers=True, pure=False
-                )
-                futures[future] = number
-        if len(futures) < len(tasks):
-            self._note(f"{len(tasks) - len(futures)} of {len(tasks)} drafts are on no worker: replayed here.")
         try:
-            yield from self._as_done(client, futures)
+            answers = client.run(describe_here, drafts, on_error="return", callback_timeout=DESCRIBE_S)
+        except TimeoutError:
+            self._note(f"A worker at {self._scheduler} does not say which drafts it has: all are replayed here.")
+            return
+        workers = self._able(answers)
+        given = _Given(client, tasks, workers, self._versions, self._note)
+        on_none = sum(not given.give(number) for number in range(len(tasks)))
+        if on_none:
+            self._note(f"{on_none} of {len(tasks)} drafts are on no worker: replayed here.")
+        has_any = False
+        try:
+            while given.numbers:
+                for number, outcome in given.done(LOOK_UP_S):
+                    has_any = True
+                    yield number, outcome
+                if given.numbers and self._time_left_s() <= 0:
+                    yield from ((number, turn_missed()) for number in given.numbers if has_any)
+                    return
+                if given.numbers and not client.nthreads():
+                    self._note(f"No worker is left at {self._scheduler}: what is left is replayed here.")
+                    return
         finally:
             with suppress(OSError):  # the scheduler may be what was lost
-                client.cancel(list(futures), force=True)
-
-    def _as_done(self, client: Client, futures: dict[Future[Any], int]) -> Iterator[tuple[int, Outcome]]:
-        done: SimpleQueue[Future[Any]] = SimpleQueue()
-        for future in futures:
-            future.add_done_callback(done.put)
-        pending, has_any = set(futures), False
-        while pending:
-            with suppress(Empty):
-                future = done.get(timeout=LOOK_UP_S)
-                pending.remove(future)
-                outcome = _outcome(future)
-                if outcome is not None:
-                    has_any = True
-                    yield futures[future], outcome
-            if pending and has_any and self._time_left_s() <= 0:
-                yield from ((futures[future], turn_missed()) for future in pending)
-                return
-            if pending and not client.nthreads():
-                self._note(f"No worker is left at {self._scheduler}: what is left is replayed here.")
-                return
+                given.take_back()
 
     def _able(self, answers: Mapping[str, object]) -> dict[str, Described]:
         """Workers that replay as this machine would."""
@@ -106,48 +100,103 @@ class SpreadReplays:
         for address, one in answers.items():
             if not isinstance(one, Described):
                 self._note(f"The worker {address} is left out: {one}.")
-            elif (one.advisor, *_version(one.build)) != (advisor_version(), *_version(self._build)):
-                self._note(
-                    f"The worker {address} is left out: it has advisor {one.advisor} with {one.build.engine} "
-                    f"{one.build.version}, this machine {advisor_version()} with {self._build.engine} "
-                    f"{self._build.version}."
-                )
+            elif not one.versions.replay_alike(self._versions):
+                self._note(f"The worker {address} is left out: it has {one.versions}, this machine {self._versions}.")
             else:
                 able[address] = one
         return able
 
 
-def _version(build: Build) -> tuple[str, str, int]:
-    """Without the digest of the libraries: another compiler's replay is acceptance all the same."""
-    return build.engine, build.version, build.llama_cpp_build
+class _Given:
+    """Replays that workers were given. Any of them may take one that a lost worker had, or that waits for a busy one;
+    one that is declined goes once more to the others that have its draft, and to nobody else."""
 
+    def __init__(
+        self,
+        client: Client,
+        tasks: Sequence[ReplayTask],
+        workers: Mapping[str, Described],
+        versions: Versions,
+        note: Note,
+    ) -> None:
+        self._client, self._tasks, self._workers, self._versions = client, tasks, workers, versions
+        self._note, self._noted = note, set[str]()
+        self._numbers: dict[Future[Any], int] = {}
+        self._second: dict[Future[Any], frozenset[str]] = {}
+        self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
 
-def _outcome(future: Future[Any]) -> Outcome | None:
-    """None where this machine should try: the file is not there, the engine or the worker failed, Dask gave up."""
-    if future.status != "finished":
-        return None
-    outcome: Outcome | None = future.result()
-    return None if isinstance(outcome, EngineError) else outcome
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Of the tasks that are with the workers."""
+        return tuple(self._numbers.values())
+
+    def give(self, number: int, declined_by: frozenset[str] | None = None) -> bool:
+        """False where no worker has the draft, but those that ``declined_by`` names. None: nobody was asked before."""
+        is_first = declined_by is None
+        having = self._having(number) - (declined_by or frozenset())
+        if not having:
+            return False
+        future = self._client.submit(
+            replay_here,
+            self._tasks[number],
+            self._versions,
+            workers=sorted(having),
+            allow_other_workers=is_first,
+            pure=False,
+        )
+        self._numbers[future] = number
+        if not is_first:
+            self._second[future] = having
+        future.add_done_callback(self._ended.put)
+        return True
+
+    def done(self, within_s: float) -> Iterator[tuple[int, Outcome]]:
+        """The next outcome, if there is one by then. What nobody can do is no longer with the workers."""
+        with suppress(Empty):
+            future = self._ended.get(timeout=within_s)
+            if future in self._numbers:
+                number = self._numbers.pop(future)
+                answer: Outcome | Declined | None = future.result() if future.status == "finished" else None
+                if isinstance(answer, Declined):
+                    self._decline(future, number, answer)
+                elif answer is not None and not isinstance(answer, EngineError):  # one that fails there is tried here
+                    yield number, answer
+        self._drop_lost()
+
+    def take_back(self) -> None:
+        self._client.cancel(list(self._numbers), force=True)
+
+    def _having(self, number: int) -> frozenset[str]:
+        wanted = self._tasks[number].draft.content_hash
+        return frozenset(address for address, one in self._workers.items() if wanted in one.drafts)
+
+    def _decline(self, future: Future[Any], number: int, answer: Declined) -> None:
+        by = frozenset(address for addresses in self._client.who_has([future]).values() for address in addresses)
+        sentence = f"A worker left a replay to others: {', '.join(sorted(by))}: {answer.why}."
+        is_news = not by.isdisjoint(self._having(number))  # of the others it was known
+        if is_news and sentence not in self._noted:
+            self._noted.add(sentence)
+            self._note(sentence)
+        if future not in self._second:
+            self.give(number, by)
+
+    def _drop_lost(self) -> None:
+        """A second time nobody but those who were asked may do it: they may all be gone."""
+        waiting = self._second.keys() & self._numbers.keys()
+        if waiting:
+            alive = self._client.nthreads().keys()
+            lost = [future for future in waiting if alive.isdisjoint(self._second[future])]
+            for future in lost:
+                del self._numbers[future]
+            self._client.cancel(lost, force=True)
 
 
 @contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
-    try:
+    with connecting(scheduler):
         from distributed import Client
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            "--scheduler needs Dask, which is not installed.",
-            why=f"There is no module {error.name}.",
-            fix='Run: pip install "draft-advisor[fleet]"',
-        ) from None
-    try:
+
         client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise ServerProblem(
-            f"--scheduler: there is no Dask scheduler at {scheduler}.",
-            why=f"{error}.",
-            fix="Start one with `dask scheduler`; it prints its address, such as tcp://192.168.1.5:8786.",
-        ) from None
     try:
         yield client
     finally:

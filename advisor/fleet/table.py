@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.fleet.forecast import FleetAnswer, Row
 from advisor.printable import visible
 from advisor.ranking import setting_of
-from advisor.types import Config, Estimate
+from advisor.types import Build, Config, Estimate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,7 +75,7 @@ def _cells(found: FleetAnswer, row: Row, shared: Estimate | None) -> tuple[str, 
         _pairing(found, best.config),
         _interval(best),
         f"{best.tokens_per_second:.1f}",
-        EVIDENCE[best.evidence],
+        EVIDENCE[best.evidence] + (f" with {_named(row.build)}" if row.build and best.evidence != "prior" else ""),
         beside,
     )
 
@@ -93,6 +93,7 @@ def _host(found: FleetAnswer, row: Row, shared: Estimate | None) -> dict[str, An
         "best": {**_estimate(found, best.config), **_numbers(best)} if best else None,
         "shared": _numbers(shared) if shared else None,
         "profile": row.profile or None,
+        "costs_of": _named(row.build) if row.build else None,
     }
 
 
@@ -117,6 +118,10 @@ def _mean_log_speedup(found: FleetAnswer) -> float:
     counts = [row.place.count for row in found.able]
     logs = (count * math.log(one.speedup) for count, one in zip(counts, found.shared.on, strict=True))
     return math.fsum(logs) / sum(counts)
+
+
+def _named(build: Build) -> str:
+    return f"{build.engine} {build.version}"
 
 
 def _pairing(found: FleetAnswer, config: Config) -> str:

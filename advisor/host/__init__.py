@@ -76,7 +76,7 @@ def probe(*, store_dir: Path, fresh: bool = False, sources: Sources | None = Non
     cannot be found out: the field then is empty, and ``notes`` says so.
     """
     sources = sources or Sources()
-    host = _look(sources)
+    host = look(sources)
     return _with_read_bandwidth(host, sources, store_dir / "hosts" / f"{host.fingerprint}.json", fresh)
 
 
@@ -110,8 +110,9 @@ def fingerprint(
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
-def _look(sources: Sources) -> Host:
-    """Everything that is quick to find out."""
+def look(sources: Sources | None = None) -> Host:
+    """Everything that is quick to find out: all but the read bandwidth. Never raises, as ``probe``."""
+    sources = sources or Sources()
     listing = sources.list_devices()
     sysctl_text = sources.sysctl()
     ram = memory.usable_ram(sources.physical_ram(), sources.root, sources.address_space())

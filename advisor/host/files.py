@@ -42,7 +42,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def host_lock_path() -> Path:
     """The timing lock of this machine: the same for every store and every user that shares the temporary folder.
 
-    ADVISOR_LOCK_DIR overrides the folder.
+    On macOS and Windows, in containers and under systemd's PrivateTmp that is not every user. ADVISOR_LOCK_DIR
+    overrides the folder.
     """
     return Path(os.environ.get("ADVISOR_LOCK_DIR") or tempfile.gettempdir()) / HOST_LOCK_NAME
 

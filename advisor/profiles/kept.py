@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from advisor.errors import StoreError
+from advisor.errors import FileProblem, StoreError
 from advisor.host.files import write_atomically
 from advisor.profiles.record import Profile, dumps, read
 
@@ -17,9 +17,10 @@ def path_of(digest: str, data_dir: Path) -> Path:
 
 
 def keep(profile: Profile, data_dir: Path) -> bool:
-    """False when it is kept already. Raises StoreError when it cannot be written."""
+    """False when it is kept already; a file of its name that is damaged is replaced. StoreError when it cannot be
+    written."""
     path = path_of(profile.digest, data_dir)
-    if path.exists():
+    if _is_sound(path):
         return False
     try:
         write_atomically(path, dumps(profile))
@@ -32,13 +33,26 @@ def keep(profile: Profile, data_dir: Path) -> bool:
     return True
 
 
-def kept(data_dir: Path) -> Iterator[Profile]:
-    """Everything imported, the newest first. Raises FileProblem naming a file that was changed."""
-    profiles = [read(path) for path in sorted((data_dir / FOLDER).glob("*.json"))]
-    yield from sorted(profiles, key=lambda one: (one.created_at, one.digest), reverse=True)
+def kept(data_dir: Path, note: Callable[[str], None]) -> list[Profile]:
+    """Everything imported, the newest first. ``note`` is told of each file that cannot be used, and why."""
+    profiles = []
+    for path in sorted((data_dir / FOLDER).glob("*.json")):
+        try:
+            profiles.append(read(path))
+        except FileProblem as error:
+            note(f"An imported profile is left out: {error.what} {error.why} Delete {path}, or import it again.")
+    return sorted(profiles, key=lambda one: (one.created_at, one.digest), reverse=True)
 
 
 def find(digest: str, data_dir: Path) -> Profile | None:
     """The profile with this digest, None where it is not kept."""
     path = path_of(digest, data_dir)
     return read(path) if path.exists() else None
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        read(path)
+    except FileProblem:
+        return False
+    return True

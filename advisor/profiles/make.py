@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from advisor.acceptance.transcripts import answer_digest, transcript_key
 from advisor.errors import FileProblem
-from advisor.profiles.record import MeasuredCost, Profile
+from advisor.profiles.record import MeasuredCost, Profile, checked
 from advisor.store import Store
 from advisor.types import Model, Origin, Recommendation, Transcript
 
@@ -18,30 +18,31 @@ FindProfile = Callable[[str], Profile | None]
 def profile_of(rec: Recommendation, advisor: str, *, with_texts: bool, store: Store, imported: FindProfile) -> Profile:
     """``advisor`` is this version. With ``with_texts`` answers and prompts are taken from ``store``, or from the
     profile that acceptance was ``imported`` with. Raises FileProblem where there is nothing to export."""
-    if rec.origin is None or not rec.traces:
+    drafts = [candidate.draft for candidate in rec.candidates if candidate.draft.content_hash in rec.traces]
+    if rec.origin is None or not drafts:
         raise FileProblem(
             "This recommendation has no acceptance traces to export.",
-            why="It is a prediction, a sweep, or of an earlier version: no draft was replayed for it.",
+            why="It is a prediction, a sweep, of an earlier version, or every draft failed.",
             fix="Run `advisor recommend` with model files, then export.",
         )
-    drafts = [candidate.draft for candidate in rec.candidates if candidate.draft.content_hash in rec.traces]
     profile = Profile(
         target=_anywhere(rec.target),
         drafts=tuple(sorted((_anywhere(draft) for draft in drafts), key=lambda draft: draft.content_hash)),
         origin=replace(rec.origin, profile=""),
         transcripts=_transcripts(rec, rec.origin),
         traces={draft.content_hash: rec.traces[draft.content_hash] for draft in drafts},
-        costs=(_cost(rec),),
+        costs=(_cost(rec, {draft.content_hash for draft in drafts}),),
         advisor=advisor,
         created_at=rec.created_at,
         merged=(rec.origin.profile,) if rec.origin.profile else (),
     )
+    checked(profile, "What would be exported")
     if not with_texts:
         return profile.masked()
     return replace(profile, transcripts=_texts(rec, rec.origin, store, imported))
 
 
-def _cost(rec: Recommendation) -> MeasuredCost:
+def _cost(rec: Recommendation, drafts: Collection[str]) -> MeasuredCost:
     return MeasuredCost(
         host=replace(rec.host, measured_at="", notes=()),
         build=rec.build,
@@ -49,7 +50,7 @@ def _cost(rec: Recommendation) -> MeasuredCost:
         repack_off=rec.measurement.repack_off,
         token_s=rec.baseline.token_s,
         target_curve=rec.target_curve,
-        draft_curves={draft: curve for draft, curve in rec.draft_curves.items() if draft in rec.traces},
+        draft_curves={draft: curve for draft, curve in rec.draft_curves.items() if draft in drafts},
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def loads(content: bytes, name: str) -> Profile:
             why=f"Its content has the hash {found[:SHOWN_DIGITS]}..., it says {str(document.get('sha256'))[:12]}...",
             fix="Get it again from where it was made.",
         )
-    return _checked(from_json(Profile, json.dumps(document["profile"])), name)
+    return checked(from_json(Profile, json.dumps(document["profile"])), name)
 
 
 def read(path: Path) -> Profile:
@@ -133,8 +134,8 @@ def read(path: Path) -> Profile:
         ) from None
 
 
-def _checked(profile: Profile, name: str) -> Profile:
-    """FileProblem where its parts do not belong together."""
+def checked(profile: Profile, name: str) -> Profile:
+    """The profile; FileProblem where its parts do not belong together, or a cost is no time."""
     lengths = [len(t.answer_tokens) for t in profile.transcripts]
     drafts = {draft.content_hash for draft in profile.drafts}
     whole = (
@@ -150,6 +151,9 @@ def _checked(profile: Profile, name: str) -> Profile:
     )
     if not whole:
         raise _no_profile(name, "Its traces, its answers and its drafts do not belong together.")
+    timeless = next((cost for cost in profile.costs if not 0 < cost.token_s < math.inf), None)
+    if timeless is not None:
+        raise _no_profile(name, f"Its costs of {timeless.host.cpu} have a token_s of {timeless.token_s:g} seconds.")
     return profile
 
 

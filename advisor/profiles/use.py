@@ -36,6 +36,11 @@ class Imported:
         return len(self.profile.transcripts), self.profile.origin.max_tokens
 
     @property
+    def tokens(self) -> int:
+        """How many its acceptance rests on."""
+        return sum(len(one.answer_tokens) for one in self.profile.transcripts)
+
+    @property
     def origin(self) -> Origin:
         """As a recommendation that uses it says."""
         return replace(self.profile.origin, profile=self.digest)
@@ -56,7 +61,12 @@ class Imported:
     def remark(self) -> str:
         """What a reader of the recommendation must know."""
         origin = self.profile.origin
-        without = "" if self.has_texts else " It has no texts, so methods without a draft do not compete."
+        without = (
+            ""
+            if self.has_texts
+            else " It has no texts, so methods without a draft do not compete, and the pick is not looked at in a long "
+            "context; that share of the budget goes to real runs."
+        )
         return (
             f"Acceptance is imported, not measured here: profile {self.digest[:12]}, replayed on {origin.host.cpu} "
             f"with {origin.build.engine} {origin.build.version}; costs and real runs are this machine's.{without}"
@@ -76,19 +86,20 @@ def take(profile: Profile, question: Question, candidates: Sequence[Candidate]) 
     return Imported(profile, tuple(prompts[digest] for digest in profile.origin.prompts))
 
 
-def first_that_fits(
+def largest_that_fits(
     profiles: Iterable[Profile], question: Question, candidates: Sequence[Candidate], note: Callable[[str], None]
 ) -> Imported | None:
-    """The first of ``profiles`` that answers the question. One that is about the target and its drafts, and still does
-    not, is named with its reason."""
+    """Of ``profiles`` that answer the question the one over most tokens, the first of equals. One that is about the
+    target and its drafts, and still does not answer it, is named with its reason."""
+    able = []
     for profile in profiles:
         if profile.target.content_hash != question.target.content_hash:
             continue
         try:
-            return take(profile, question, candidates)
+            able.append(take(profile, question, candidates))
         except FileProblem as error:
             note(f"{profile.title}, imported before, is not used: {error.why}")
-    return None
+    return max(able, key=lambda one: one.tokens, default=None)
 
 
 def _mismatch(profile: Profile, question: Question, candidates: Sequence[Candidate]) -> str | None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
+import pytest
+
+from advisor.testing.builders import make_host
 from benchmarks import fleet, fleet_report, shared_search
-from benchmarks.fleet import Spread
+from benchmarks.fleet import ROOT, Spread
+
+DOCUMENT = ROOT / "docs" / "fleet.md"
 
 
 def test_the_same_comes_out_of_one_worker_and_of_two():
@@ -35,8 +42,24 @@ def test_figures_and_picture(tmp_path: Path):
     assert round(replays[1].efficiency, 2) == 0.89
     assert round(1000 * replays[1].handing_out_s) == 3
     searches = [shared_search.Shared(1, 8.0, (8,), 1.7)]
-    text = "\n".join(fleet_report.lines(replays, replays, searches))
+    text = "\n".join(fleet_report.lines(make_host(), replays, replays, searches))
     assert "costs 3.0 ms" in text
-    assert "| 2 | 2.8 s | 35.7 | 89% | a |" in text
+    assert "| 2 | 2.8 s | 35.7 | 89% |" in text
+    assert "same, bit for bit" in text
+    apart = [replays[0], Spread(2, 100, 0.05, 2.8, "b")]
+    assert "NOT the same" in "\n".join(fleet_report.lines(make_host(), apart, replays, searches))
     fleet_report.picture(replays, replays, tmp_path / "fleet.svg")
     assert (tmp_path / "fleet.svg").read_text().startswith("<?xml")
+
+
+def test_the_document_has_what_was_measured_and_nothing_beside_it_changes(tmp_path: Path):
+    """Every table of docs/fleet.md stands where the command writes."""
+    shown = DOCUMENT.read_text()
+    begin, end = shown.index(fleet_report.BEGIN), shown.index(fleet_report.END)
+    assert not re.search(r"^\|", shown[:begin] + shown[end:], re.MULTILINE)
+    path = Path(shutil.copy(DOCUMENT, tmp_path))
+    fleet_report.write(path, "new figures")
+    assert path.read_text() == f"{shown[:begin]}{fleet_report.BEGIN}new figures\n{shown[end:]}"
+    path.write_text("nothing")
+    with pytest.raises(ValueError, match="no place"):
+        fleet_report.write(path, "new figures")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import sqlite3
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from chaos import bad_files, crashes, disk, fuzz, load, memory, mutations, resume, security
+from advisor.errors import EngineError
+from advisor.testing.builders import make_recommendation
+from advisor.types import Recommendation
+from chaos import bad_files, crashes, disk, fuzz, ledger, load, memory, mutations, resume, security
 from chaos.outcome import Outcome, all_held, table
+from chaos.processes import Ended
 from chaos.world import Ground
 
 
@@ -67,7 +74,7 @@ def test_what_is_written_is_private(ground: Ground):
 
 
 def test_searches_survive_random_faults(ground: Ground):
-    nothing_lost(load.load(ground.folder, ground.search, seconds=4, seed=1, every_s=0.5))
+    nothing_lost(load.load(ground.folder, ground.search, seconds=4, seed=1, every_s=0.5, thorough=False))
 
 
 # -- does the table tell a loss? ---------------------------------------------------------------------------------------
@@ -81,6 +88,74 @@ def test_a_loss_is_counted_and_named():
     assert "| lost | 2 | 1 |  |" in text
     assert "- lost: one record" in text
     assert "| left out | 0 | skipped | no disk |" in text
+
+
+def losses(outcomes: Iterable[Outcome]) -> str:
+    return "; ".join(loss for one in outcomes for loss in one.lost)
+
+
+def test_a_load_under_which_nothing_is_answered_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(load, "PATIENCE_S", 0.0)
+
+    def search(_folder: Path) -> Recommendation:
+        raise EngineError("The engine failed.")
+
+    lost = losses(load.load(tmp_path, search, seconds=0.05, seed=1))
+    assert "no search was answered" in lost
+    assert "no fault was sent" in lost
+
+
+@pytest.mark.parametrize(
+    ("sizes_mib", "said"),
+    [
+        ((100, 100, 100), "too few to tell"),
+        ((100, 100, 101, 101, 101, 101), ""),
+        ((100, 100, 104, 108, 112, 116), "grew by"),
+    ],
+)
+def test_memory_that_grows_is_seen_and_what_cannot_be_told_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes_mib: tuple[int, ...], said: str
+):
+    """A search a second, and the parent's memory after each."""
+    seconds, left = len(sizes_mib) + 1, list(sizes_mib)
+    clock = partial(next, itertools.count(0.0))
+    monkeypatch.setattr(load, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(load, "_resident_bytes", lambda: left.pop(0) << 20)
+    monkeypatch.setattr(load, "Disturber", NoDisturber)
+    lost = losses(load.load(tmp_path, lambda _folder: make_recommendation(), seconds=seconds, seed=1, clock=clock))
+    assert lost == said or (said and said in lost)
+
+
+class NoDisturber(load.Disturber):
+    """Does nothing, and says that it did."""
+
+    def __enter__(self) -> NoDisturber:
+        self.sent["SIGKILL"] += 1
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_a_store_that_forgets_what_it_was_given_is_seen(ground: Ground):
+    """What was stored is known from the advisor's own word, not from the store."""
+    data = ground.data_dir("forgetful")
+    resume._advisor(ground, data, pace_s=0).wait()
+    reported = ledger.reported(data.parent / "ledger")
+    assert len(reported) > 10
+    assert not list(resume.missing(reported, resume.stored_rows(data)))
+    with sqlite3.connect(data / "measurements.sqlite3") as connection:
+        connection.execute("DELETE FROM measurement WHERE rowid = (SELECT rowid FROM measurement WHERE kind = 'run')")
+    connection.close()
+    (lost,) = resume.missing(reported, resume.stored_rows(data))
+    assert "'run': 1" in lost
+
+
+def test_a_full_disk_that_nobody_is_told_of_is_seen(ground: Ground, monkeypatch: pytest.MonkeyPatch):
+    calm = Ended(0, "{}", "")
+    monkeypatch.setattr(disk, "_run", lambda *_: calm)
+    monkeypatch.setattr(disk, "different", lambda *_: iter(()))
+    (outcome,) = [disk._full(ground, (disk.FULL_SIZES[2],), calm)]
+    assert outcome.skipped or outcome.lost == ("nobody was told that the disk is full",)
 
 
 def test_timings_that_overlap_are_seen():

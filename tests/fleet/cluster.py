@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,15 +15,25 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Cluster:
-    """A scheduler; workers come and go."""
+    """A scheduler; workers come and go. ``inside``: what starts a command on the scheduler's host, where that is not
+    this one."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self.scheduler = self._started("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", *NO_DASHBOARD)
+    def __init__(self, stack: ExitStack, folder: Path, inside: Sequence[str] = ()) -> None:
+        self._stack, self._folder = stack, folder
+        self._count = 0
+        host = "0.0.0.0" if inside else "127.0.0.1"
+        program = "distributed.cli.dask_scheduler"
+        self.scheduler = self._started("-m", program, "--host", host, *NO_DASHBOARD, inside=inside)
         self.address = _line_with(self.scheduler, r"Scheduler at:\s+(tcp://\S+)")
 
-    def simulated_worker(self, kind: str = "sound") -> subprocess.Popen[str]:
-        worker = self._started("-m", "tests.fleet.simulated_worker", self.address, kind)
+    def seen_from(self, host: str) -> str:
+        """The scheduler's address where its host is known by this one."""
+        return f"tcp://{host}:{self.address.rsplit(':', 1)[1]}"
+
+    def simulated_worker(
+        self, kind: str = "sound", address: str = "", inside: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        worker = self._started("-m", "tests.fleet.simulated_worker", address or self.address, kind, inside=inside)
         _line_with(worker, "(ready)")
         return worker
 
@@ -32,11 +43,19 @@ class Cluster:
         _line_with(worker, "(Ready to replay)")
         return worker
 
-    def _started(self, *arguments: str) -> subprocess.Popen[str]:
+    def _started(self, *arguments: str, inside: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Each process is on a machine of its own: it has its own timing lock."""
+        self._count += 1
+        self.locks_of_last = locks = self._folder / str(self._count)
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [*inside, sys.executable, *arguments],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "PYTHONUNBUFFERED": "1",
+                "ADVISOR_LOCK_DIR": str(locks),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -49,9 +68,9 @@ NO_DASHBOARD = ("--port", "0", "--no-dashboard")
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(inside: Sequence[str] = ()) -> Iterator[Cluster]:
     with ExitStack() as stack:
-        yield Cluster(stack)
+        yield Cluster(stack, Path(stack.enter_context(tempfile.TemporaryDirectory())), inside)
 
 
 def wait_for(process: subprocess.Popen[str], word: str) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -22,7 +23,7 @@ from advisor.profiles.kept import keep
 from advisor.profiles.record import MeasuredCost, Profile
 from advisor.report.json_document import host_document
 from advisor.testing.builders import TARGET_S, make_curve, make_estimate, make_host
-from advisor.types import Build, Config, Estimate
+from advisor.types import Build, Config, Estimate, Host
 from tests.profiles.test_files import make_profile
 
 TARGET = "qwen2.5-14b-q8"
@@ -39,6 +40,11 @@ def test_the_shared_pairing_has_the_best_geometric_mean_of_lower_ends():
     assert math.exp(shared.score) == pytest.approx(1.3)
     assert math.exp(shared.own_score) == pytest.approx(math.sqrt(2.0 * 3.0))
     assert [one.config.draft for one in shared.on] == ["b", "b"]
+
+
+def test_a_machine_for_which_every_pairing_loses_runs_the_target_alone_by_itself():
+    shared = best_shared([estimates(a=2.0), estimates(a=0.7)], [1, 1])
+    assert math.exp(shared.own_score) == pytest.approx(math.sqrt(2.0 * 1.0))
 
 
 def test_machines_count_as_often_as_there_are():
@@ -141,14 +147,10 @@ def test_a_host_on_which_the_target_does_not_run_says_why_and_is_left_out(tmp_pa
     assert document["shared"]
 
 
-def test_an_imported_profile_with_the_costs_of_a_host_answers_for_it(tmp_path, data_directory):
+def test_an_imported_profile_with_the_costs_of_a_host_answers_for_it(tmp_path, data_directory, qwen_profile):
     """Replayed acceptance and measured costs take the place of the prior, for the drafts that the profile has."""
-    catalog = load()
-    entry = catalog.entries["qwen2.5-14b"]
-    target = catalogue_model(catalog, entry, "Q8_0")
-    draft = catalogue_model(catalog, catalog.entries["qwen2.5-0.5b"], "Q8_0")
-    host = make_host(fingerprint="0123456789abcdef")
-    keep(profile_on(host, target, draft), data_directory)
+    host, (draft,) = qwen_profile.costs[0].host, qwen_profile.drafts
+    keep(qwen_profile, data_directory)
     (tmp_path / "box.json").write_text(json.dumps(host_document(host)))
     inventory = written(tmp_path, "hosts: [{name: box, probe: box.json}, {name: card, host: rtx-4090}]")
     document = json.loads(fleet(inventory, "--format", "json").stdout)
@@ -159,6 +161,57 @@ def test_an_imported_profile_with_the_costs_of_a_host_answers_for_it(tmp_path, d
     assert box["baseline_tokens_per_second"] == pytest.approx(10)
     assert card["profile"] is None
     assert document["shared"]["k"]
+
+
+def box_with(profile: Profile, host: Host, tmp_path: Path, data_directory: Path, *more: str) -> dict[str, Any]:
+    """The row of this host where the profile is imported."""
+    keep(profile, data_directory)
+    (tmp_path / "box.json").write_text(json.dumps(host_document(host)))
+    inventory = written(tmp_path, "hosts: [{name: box, probe: box.json}]")
+    return json.loads(fleet(inventory, "--format", "json", *more).stdout)["hosts"][0]
+
+
+@pytest.fixture
+def qwen_profile() -> Profile:
+    catalog = load()
+    target = catalogue_model(catalog, catalog.entries["qwen2.5-14b"], "Q8_0")
+    draft = catalogue_model(catalog, catalog.entries["qwen2.5-0.5b"], "Q8_0")
+    return profile_on(make_host(fingerprint="0123456789abcdef"), target, draft)
+
+
+def test_of_several_builds_the_one_that_was_asked_for_counts_else_the_newest(tmp_path, data_directory, qwen_profile):
+    (cost,) = qwen_profile.costs
+    of_build = [
+        dataclasses.replace(cost, build=Build("llama-server", f"b{number}", number), token_s=token_s)
+        for number, token_s in ((11400, 0.1), (11500, 0.05), (11300, 0.2))
+    ]
+    profile = dataclasses.replace(qwen_profile, costs=tuple(of_build))
+    newest = box_with(profile, cost.host, tmp_path, data_directory)
+    assert newest["costs_of"] == "llama-server b11500"
+    assert newest["baseline_tokens_per_second"] == pytest.approx(20)
+    asked = box_with(profile, cost.host, tmp_path, data_directory, "--llama-build", "b11300")
+    assert asked["costs_of"] == "llama-server b11300"
+    assert asked["baseline_tokens_per_second"] == pytest.approx(5)
+    other = box_with(profile, cost.host, tmp_path, data_directory, "--llama-build", "b11200")
+    assert other["profile"] is other["costs_of"] is None
+    text = fleet(tmp_path / "hosts.yaml").stdout.replace("\n", " ")
+    assert "b11500" in text
+
+
+def test_only_answers_of_the_category_that_was_asked_for_count(tmp_path, data_directory, qwen_profile):
+    """The second answer is of another kind, and every sixth proposal in it is wrong as well."""
+    (draft,) = qwen_profile.traces
+    first, second = qwen_profile.traces[draft]
+    proposal = tuple(3 if at % 6 == 0 else token for at, token in enumerate(second.proposal))
+    refused = dataclasses.replace(second, category="chat", proposal=proposal)
+    profile = dataclasses.replace(qwen_profile, traces={draft: (first, refused)})
+    host = profile.costs[0].host
+    code, chat, both = (
+        box_with(profile, host, tmp_path, data_directory, *more)["best"]["speedup"]
+        for more in (("--category", "code"), ("--category", "chat"), ("--category", "code", "--category", "chat"))
+    )
+    assert code > both > chat
+    assert box_with(profile, host, tmp_path, data_directory, "--category", "math")["profile"] is None
 
 
 def profile_on(host, target, draft) -> Profile:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sqlite3
 import subprocess
 import sys
+import uuid
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,13 +17,14 @@ from typer.testing import CliRunner
 
 from advisor.cli import app
 from advisor.errors import OptionError, ServerProblem
+from advisor.plan import Plan
 from advisor.progress import Silent
 from advisor.search import _choosing, search, unmeasured_pick
-from advisor.shared_study import BY, LOST_AFTER, Peers, lies, open_storage
+from advisor.shared_study import BY, LOST_AFTER, Peers, Sharing, agreed, lies, open_storage
 from advisor.types import Config, Trial
 from tests.fleet.cluster import ROOT
 from tests.fleet.postgres import missing, postgres
-from tests.machines import WORLD_A, machine_a, models, true_speedup
+from tests.machines import WORLD_A, Machine, machine_a, models, true_speedup
 from tests.test_search import PROMPTS, Runner, predictor
 
 __all__ = ["models"]
@@ -33,7 +37,17 @@ def database(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/search.sqlite3"
 
 
-def shared_search(database: str, runner=None, others=None, notes=None, sleep=None, left_s=lambda: 1e9):
+def shared_search(
+    database: str,
+    runner=None,
+    others=None,
+    notes=None,
+    sleep=None,
+    left_s=lambda: 1e9,
+    me=None,
+    clock=lambda: 0.0,
+    on_trial=lambda _trial: None,
+):
     guess = predictor(COSTS)
     runner = runner or Runner(guess, FACTORS)
 
@@ -55,23 +69,27 @@ def shared_search(database: str, runner=None, others=None, notes=None, sleep=Non
         trial_s=10,
         time_left_s=left_s,
         progress=Heard(),
-        shared=database,
+        shared=Sharing(database, me or uuid.uuid4().hex),
+        on_trial=on_trial,
         on_trial_of_others=(others if others is not None else []).append,
         sleep=sleep or no_sleep,
+        clock=clock,
     )
     return found, runner
 
 
-def begun_elsewhere(database: str, config: Config, age: timedelta = timedelta()) -> tuple[optuna.Study, int]:
-    """Another machine is running this config."""
+def begun_elsewhere(
+    database: str, config: Config, *, ahead: timedelta = timedelta(), by: str = "another"
+) -> tuple[optuna.Study, int]:
+    """Another machine is running this config. Its clock is ``ahead``."""
     study = optuna.load_study(study_name="s", storage=database)
     space = next(one.distributions for one in study.get_trials() if one.distributions)
     params = {"proposer": config.draft, "k": config.k, "p_min": config.p_min, "n_min": 0, "ngram_size": 0}
     params["draft_sampling"] = config.draft_sampling
     running = optuna.trial.create_trial(
-        state=optuna.trial.TrialState.RUNNING, params=params, distributions=space, user_attrs={BY: "another"}
+        state=optuna.trial.TrialState.RUNNING, params=params, distributions=space, user_attrs={BY: by}
     )
-    running.datetime_start = datetime.now() - age
+    running.datetime_start = datetime.now() + ahead
     study.add_trial(running)
     return study, study.get_trials()[-1]._trial_id
 
@@ -96,10 +114,31 @@ def test_what_one_machine_ran_another_does_not_run_again(database):
     assert second.stop_reason == first.stop_reason
 
 
-def test_what_another_machine_is_running_is_not_begun_and_is_waited_for(database, tmp_path):
+def test_a_machine_that_comes_back_knows_its_own_trials(database):
+    first, ran = shared_search(database, me="this machine")
+    others, own = list[Trial](), list[Trial]()
+    again, ran_again = shared_search(database, me="this machine", others=others, on_trial=own.append)
+    assert ran.asked
+    assert ran_again.asked == []
+    assert others == []
+    assert tuple(own) == again.trials == first.trials
+
+
+def test_what_this_machine_was_running_when_it_was_killed_is_run_again_at_once(database, tmp_path):
     taken = first_choice(tmp_path)
     empty_study(database)
-    study, trial_id = begun_elsewhere(database, taken)
+    study, trial_id = begun_elsewhere(database, taken, by="this machine")
+    found, _ = shared_search(database, me="this machine")
+    assert found.trials[0].config == taken
+    assert study._storage.get_trial(trial_id).state == optuna.trial.TrialState.FAIL  # nobody waits for it either
+
+
+@pytest.mark.parametrize("ahead", [timedelta(), timedelta(hours=5), timedelta(hours=-5)])
+def test_what_another_machine_is_running_is_not_begun_and_is_waited_for(database, tmp_path, ahead):
+    """Whatever its clock says."""
+    taken = first_choice(tmp_path)
+    empty_study(database)
+    study, trial_id = begun_elsewhere(database, taken, ahead=ahead)
     guess = predictor(COSTS)
     runner, events = Runner(guess, FACTORS), list[object]()
 
@@ -118,11 +157,41 @@ def test_what_another_machine_is_running_is_not_begun_and_is_waited_for(database
 
 
 def test_a_trial_of_a_machine_that_was_killed_is_run_by_another(database, tmp_path):
+    """It is known by this machine's own clock: nothing changes in the trial any more."""
     taken = first_choice(tmp_path)
     empty_study(database)
-    begun_elsewhere(database, taken, age=timedelta(seconds=LOST_AFTER * 10 + 1))
-    found, _ = shared_search(database)
-    assert found.trials[0].config == taken
+    begun_elsewhere(database, taken, ahead=timedelta(hours=5))
+    slept: list[float] = []
+    found, _ = shared_search(database, sleep=slept.append, clock=lambda: sum(slept))
+    assert taken in [one.config for one in found.trials]
+    assert LOST_AFTER * 10 <= sum(slept) <= LOST_AFTER * 10 + 2
+
+
+def test_a_trial_that_shows_signs_of_life_is_waited_for_longer(database, tmp_path):
+    taken = first_choice(tmp_path)
+    empty_study(database)
+    study, trial_id = begun_elsewhere(database, taken)
+    slept: list[float] = []
+
+    def tells_of_a_prompt(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 60:
+            study._storage.set_trial_intermediate_value(trial_id, 0, 1.5)
+
+    found, _ = shared_search(database, sleep=tells_of_a_prompt, clock=lambda: sum(slept))
+    assert taken in [one.config for one in found.trials]
+    assert sum(slept) >= LOST_AFTER * 10 + sum(slept[:60])
+
+
+def test_a_machine_that_was_killed_while_it_wrote_its_trial_is_not_waited_for_without_end(database):
+    empty_study(database)
+    study = optuna.load_study(study_name="s", storage=database)
+    study.ask()  # it has no parameters yet, and never will
+    slept: list[float] = []
+    found, ran = shared_search(database, sleep=slept.append, clock=lambda: 0.0)
+    assert ran.asked
+    assert found.trials
+    assert sum(slept) < 60
 
 
 def test_of_two_machines_that_begin_the_same_the_later_one_steps_back(database, tmp_path):
@@ -135,7 +204,7 @@ def test_of_two_machines_that_begin_the_same_the_later_one_steps_back(database, 
         study.sampler = _choosing(taken)
         return study.ask(space)
 
-    peers = Peers(study, lambda _params: taken, len(space), 10, lambda _seconds: None)
+    peers = Peers(study, lambda _params: taken, len(space), 10, "this machine")
     assert not peers.claims(asked_now())
 
 
@@ -169,6 +238,120 @@ def test_a_database_that_is_lost_does_not_end_the_search(database, monkeypatch):
     found, _ = shared_search(database, runner=lose_it, notes=notes)
     assert [one.config for one in found.trials] == [one.config for one in alone.trials]
     assert any("goes on alone" in note and "connection is gone" in note for note in notes)
+
+
+def test_a_database_that_is_gone_when_the_search_begins_does_not_end_it(tmp_path):
+    """It answered at the start, minutes ago."""
+    notes: list[str] = []
+    alone, _ = shared_search(f"sqlite:///{tmp_path}/alone.sqlite3")
+    found, _ = shared_search(f"sqlite:///{tmp_path}/gone/search.sqlite3", notes=notes)
+    assert [one.config for one in found.trials] == [one.config for one in alone.trials]
+    (note,) = notes
+    assert "shared search is lost" in note
+    assert "goes on alone" in note
+
+
+def test_tables_that_refuse_a_study_when_the_search_begins_do_not_end_it(database, monkeypatch):
+    def lost(*_arguments, **_named):
+        raise optuna.exceptions.StorageInternalError("the connection is gone")
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "create_new_study", lost)
+    notes: list[str] = []
+    found, _ = shared_search(database, notes=notes)
+    assert found.trials
+    assert any("connection is gone" in note for note in notes)
+
+
+def test_tables_of_another_version_are_refused_by_name(database):
+    open_storage(database)
+    with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE version_info SET schema_version = 99")
+        connection.execute("UPDATE alembic_version SET version_num = 'v99'")
+    connection.close()
+    with pytest.raises(ServerProblem, match="cannot be used with this version of Optuna"):
+        open_storage(database)
+
+
+PLANS = [Plan(8, 96, 4, token_s, 2, 1.0) for token_s in (0.1, 0.11)]
+
+
+def test_machines_whose_measurements_differ_a_little_search_together(database):
+    """The second would have planned otherwise by itself."""
+    first = agreed(database, "question", PLANS[0], fresh=False)
+    second = agreed(
+        database, "question", dataclasses.replace(PLANS[1], prompts=7, max_tokens=64, threads=4), fresh=False
+    )
+    assert first == ("question-0", PLANS[0])
+    assert second == ("question-0", dataclasses.replace(PLANS[0], token_s=0.11))  # its time a token is its own
+    assert agreed(database, "another question", PLANS[1], fresh=False) == ("another question-0", PLANS[1])
+
+
+def test_a_search_that_another_version_of_advisor_began_is_not_joined(database):
+    agreed(database, "question", PLANS[0], fresh=False)
+    with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE trial_user_attributes SET value_json = '\"{}\"' WHERE key = 'plan'")
+    connection.close()
+    with pytest.raises(OSError, match="another version of advisor"):
+        agreed(database, "question", PLANS[0], fresh=False)
+
+
+def test_fresh_begins_a_study_of_its_own_which_others_then_join(database):
+    before, _ = agreed(database, "question", PLANS[0], fresh=False)
+    fresh, plan = agreed(database, "question", PLANS[1], fresh=True)
+    assert fresh != before
+    assert plan == PLANS[1]
+    assert agreed(database, "question", PLANS[0], fresh=False)[0] == fresh
+    assert agreed(database, "question", PLANS[0], fresh=True)[0] not in (before, fresh)
+
+
+def test_fresh_runs_again_what_was_run_before(models, tmp_path, database):
+    first, second = machine_a(tmp_path / "one"), machine_a(tmp_path / "two")
+    ran = first.recommend(shared_search=database)
+    assert ran.trials
+    found = second.recommend(shared_search=database, fresh=True)
+    assert not any("run by other machines" in note for note in found.measurement.notes)
+    third = machine_a(tmp_path / "three")
+    third.recommend(shared_search=database)
+    assert sum(engine.runs for engine in third.engines) == 0  # it joins what was begun anew
+
+
+def test_a_noisy_machine_of_the_class_joins_the_search(models, tmp_path, database):
+    """Its target is a little slower: by itself it would write fewer or shorter answers."""
+    a = machine_a(tmp_path)
+    budget_s = 150  # little: the plan follows the target's speed
+    first = a.recommend(shared_search=database, budget_s=budget_s)
+    slower = dataclasses.replace(WORLD_A, target_s=tuple(1.3 * seconds for seconds in WORLD_A.target_s))
+    alone = Machine(tmp_path / "alone", slower).recommend(budget_s=budget_s)
+    assert (alone.measurement.prompts, alone.measurement.answer_tokens) != (
+        first.measurement.prompts,
+        first.measurement.answer_tokens,
+    )
+    joined = Machine(tmp_path / "joined", slower).recommend(shared_search=database, budget_s=budget_s)
+    assert any("run by other machines" in note for note in joined.measurement.notes)
+
+
+def test_what_a_resumed_process_ran_itself_is_not_called_that_of_others(models, tmp_path, database):
+    machine = machine_a(tmp_path)
+    machine.recommend(shared_search=database)
+    (machine.data / "last.json").unlink(missing_ok=True)
+    again = machine_a(tmp_path).recommend(shared_search=database)
+    assert again.trials
+    assert not any("run by other machines" in note for note in again.measurement.notes)
+
+
+def test_a_database_that_is_lost_before_anything_is_planned_is_told_and_the_answer_comes(models, tmp_path, monkeypatch):
+    database = f"sqlite:///{tmp_path}/search.sqlite3"
+    create = optuna.create_study
+
+    def lost(*arguments, **named):
+        if isinstance(named["storage"], optuna.storages.RDBStorage):
+            raise optuna.exceptions.StorageInternalError("the connection is gone")
+        return create(*arguments, **named)
+
+    monkeypatch.setattr(optuna, "create_study", lost)
+    machine = machine_a(tmp_path)
+    assert machine.recommend(shared_search=database).best is not None
+    assert sum("goes on alone" in note for note in machine.notes) == 1
 
 
 def test_what_is_no_database_is_named_without_its_password():
@@ -205,6 +388,8 @@ def test_two_processes_search_one_study_in_postgresql(models, tmp_path):
         third = machine_a(tmp_path / "third")
         later = third.recommend(shared_search=address)
     together = [trial for result in results for trial in result["trials"]]
+    assert all(result["ran"] > 0 for result in results)
+    assert any(result["others"] for result in results)  # at least who ended last knows what the other ran
     assert sum(engine.runs for engine in third.engines) == 0  # both are known to whoever comes later
     assert {(t.config.draft or t.config.method, t.config.k, t.config.p_min) for t in later.trials} == {
         tuple(trial) for trial in together

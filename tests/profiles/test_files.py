@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from advisor.cli import app
 from advisor.errors import FileProblem
+from advisor.profiles.kept import keep, path_of
 from advisor.profiles.merge import merge
 from advisor.profiles.record import MeasuredCost, Profile, content_digest, dumps, loads
 from advisor.store import save_last
@@ -104,6 +105,7 @@ def with_hash(change):
         (rewritten(with_hash(lambda p: p.pop("traces"))), "not a Profile record: traces"),
         (rewritten(with_hash(lambda p: p["transcripts"].pop())), "do not belong together"),
         (rewritten(with_hash(lambda p: p["drafts"].clear())), "do not belong together"),
+        (rewritten(with_hash(lambda p: p["costs"][0].update(token_s=0))), "costs of CPU 1 have a token_s of 0"),
     ],
 )
 def test_what_is_no_whole_profile_of_this_version_is_refused_by_name(content, said):
@@ -224,6 +226,22 @@ def test_importing_what_was_changed_exits_2_and_keeps_nothing(tmp_path: Path):
     assert refused.exit_code == 2
     assert "changed after it was written" in refused.stderr
     assert "No profile is kept here" in run("list").stdout
+
+
+def test_one_bad_file_among_the_kept_ones_is_named_and_hides_no_other(tmp_path: Path, data_directory: Path):
+    good, other = make_profile("Draft-A"), make_profile("Draft-B")
+    assert keep(good, data_directory)
+    assert keep(other, data_directory)
+    bad = path_of(other.digest, data_directory)
+    bad.write_bytes(dumps(other)[:-9])
+    listed = run("list")
+    assert listed.exit_code == 0
+    assert good.digest in listed.stdout
+    assert other.digest not in listed.stdout
+    assert str(bad) in listed.stderr.replace("\n", "")
+    assert "It is not JSON" in listed.stderr
+    assert keep(other, data_directory)  # importing it again mends it
+    assert other.digest in run("list").stdout
 
 
 def test_a_missing_profile_exits_2(tmp_path: Path):

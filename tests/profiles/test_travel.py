@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from advisor import depth, study
 from advisor.errors import FileProblem
 from advisor.ngram import METHODS
 from advisor.profiles.kept import find, keep, kept
 from advisor.profiles.make import profile_of
-from advisor.profiles.record import Profile, dumps
+from advisor.profiles.record import Profile, dumps, loads
 from advisor.store import Store, measurements_path
 from advisor.testing.builders import make_recommendation
 from advisor.types import Message, Model, Prompt, Recommendation, Workload
@@ -145,6 +146,49 @@ def test_a_recommendation_without_traces_cannot_be_exported(tmp_path):
         exported(machine_a(tmp_path), make_recommendation())
 
 
+def test_a_draft_that_left_the_race_after_its_replay_is_not_exported(measured):
+    machine, rec = measured
+    remaining = tuple(one for one in rec.candidates if one.draft.content_hash == SMALL.content_hash)
+    profile = exported(machine, dataclasses.replace(rec, candidates=remaining))
+    assert [draft.name for draft in profile.drafts] == [SMALL.name]
+    assert loads(dumps(profile), "its file") == profile
+    with pytest.raises(FileProblem, match="every draft failed"):
+        exported(machine, dataclasses.replace(rec, candidates=()))
+
+
+def test_what_could_not_be_imported_is_not_exported(measured):
+    machine, rec = measured
+    baseline = dataclasses.replace(rec.baseline, token_s=0.0)
+    with pytest.raises(FileProblem, match="token_s of 0"):
+        exported(machine, dataclasses.replace(rec, baseline=baseline))
+
+
+def test_of_imported_profiles_that_fit_the_one_over_most_tokens_is_used(measured, tmp_path):
+    large = exported(*measured)
+    shorter = machine_a(tmp_path / "again").recommend(max_tokens=48)
+    small = exported(machine_a(tmp_path / "again"), shorter)
+    b = machine_b(tmp_path)
+    keep(large, b.data)
+    keep(dataclasses.replace(small, created_at="2999-01-01T00:00:00+00:00"), b.data)
+    assert b.recommend().origin.profile == large.digest
+
+
+def test_without_texts_no_part_of_the_budget_waits_for_a_look_at_depth(measured, tmp_path, monkeypatch):
+    """Real runs have what the look would have taken, and the reader is told."""
+    profile, kept_s = exported(*measured), []
+    searching = study.search
+
+    def seen(*arguments, **named):
+        kept_s.append(named["time_left_s"]())
+        return searching(*arguments, **named)
+
+    monkeypatch.setattr(study, "search", seen)
+    b = machine_b(tmp_path)
+    found = b.recommend(profile=saved(profile, tmp_path), context=8192)
+    assert kept_s[0] > 3600 * (1 - depth.DEPTH_SHARE / 2)
+    assert any("not looked at in a long context" in note for note in found.measurement.notes)
+
+
 def other(model: Model, **changes) -> Model:
     return dataclasses.replace(model, **changes)
 
@@ -225,7 +269,7 @@ def test_a_profile_is_kept_once(measured, tmp_path):
     profile = exported(*measured)
     assert keep(profile, tmp_path / "data")
     assert not keep(profile, tmp_path / "data")
-    assert list(kept(tmp_path / "data")) == [profile]
+    assert kept(tmp_path / "data", print) == [profile]
 
 
 def test_the_workload_is_matched_by_its_prompts_not_by_its_name(measured, tmp_path):
