@@ -144,6 +144,7 @@ def checked(profile: Profile, name: str) -> Profile:
         and all([len(trace.answer_tokens) for trace in traces] == lengths for traces in profile.traces.values())
         and all(
             len(trace.proposal) == len(trace.probability) == len(trace.answer_tokens)
+            and len(trace.chance) in (0, len(trace.answer_tokens))
             for traces in profile.traces.values()
             for trace in traces
         )

@@ -105,6 +105,7 @@ def with_hash(change):
         (rewritten(with_hash(lambda p: p.pop("traces"))), "not a Profile record: traces"),
         (rewritten(with_hash(lambda p: p["transcripts"].pop())), "do not belong together"),
         (rewritten(with_hash(lambda p: p["drafts"].clear())), "do not belong together"),
+        (rewritten(with_hash(lambda p: next(iter(p["traces"].values()))[0].update(chance=[0.5]))), "belong together"),
         (rewritten(with_hash(lambda p: p["costs"][0].update(token_s=0))), "costs of CPU 1 have a token_s of 0"),
     ],
 )
