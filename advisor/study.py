@@ -189,18 +189,20 @@ class Study:
     def measure_curves(self) -> None:
         """Cost: t(b) of the target alone and d(b) of each draft beside it, in two visits spread over time.
 
-        The second visit is for drafts that can still win.
+        The second visit is for drafts that can still win, while it leaves time to see the pick work.
         """
         if self._is_served:
             self._engine.shutdown()  # it has replayed what there was to replay
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         self._curves = Curves(self._runner, self._store, self._conditions())
         for visit in range(VISITS):
-            if visit and self._time_left_s() < 0:
+            if visit and not self._has_time_for_a_run():
                 return
             self._curves.visit_target(visit)
             failures: dict[str, AdvisorError] = {}
             for candidate in self._contenders() if visit else list(self._candidates):
+                if visit and not self._has_time_for_a_run():
+                    break
                 try:
                     self._curves.visit_draft(candidate, visit, among=len(self._candidates))
                 except EngineError as error:
@@ -216,8 +218,7 @@ class Study:
     def run_the_best(self) -> None:
         """Short real runs of the best few, each beside its own baseline."""
         assert self._predictor is not None
-        prompts = min(self._plan.trial_prompts, len(self._transcripts))
-        measurer = self._measurer()
+        measurer, prompts = self._measurer(), self._trial_prompts
         result = search(
             self._predictor,
             measurer,
@@ -229,7 +230,7 @@ class Study:
             k_max=self._settings.k_max,
             prompts=prompts,
             trial_s=self._trial_s(prompts),
-            time_left_s=lambda: self._time_left_s() - self._kept_for_depth_s(),
+            time_left_s=self._search_left_s,
             progress=self._progress,
             on_trial=self._trials.append,
             is_stored=measurer.is_stored,
@@ -253,7 +254,7 @@ class Study:
             places.alternatives(self._target, candidate, self._host, context, k_max=k_max, threads=self._threads),
             lambda one: self._measurer([one]),
             trial_s=self._trial_s(len(there.prompts)),
-            time_left_s=lambda: self._time_left_s() - self._kept_for_depth_s(),
+            time_left_s=self._search_left_s,
         )
         if moved is not None:
             self._candidates = [moved.candidate if one is candidate else one for one in self._candidates]
@@ -412,6 +413,16 @@ class Study:
     def _kept_for_depth_s(self) -> float:
         looks = self._has_texts and self._ground_at_depth().wanted
         return self._settings.budget_s * depth.DEPTH_SHARE if looks else 0.0
+
+    @property
+    def _trial_prompts(self) -> int:
+        return min(self._plan.trial_prompts, len(self._transcripts))
+
+    def _search_left_s(self) -> float:
+        return self._time_left_s() - self._kept_for_depth_s()
+
+    def _has_time_for_a_run(self) -> bool:
+        return self._search_left_s() > self._trial_s(self._trial_prompts)
 
     def _trial_s(self, prompts: int) -> float:
         """What a trial is expected to take. A server starts for it; twice a prompt where there is no room for two."""

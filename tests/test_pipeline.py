@@ -650,7 +650,7 @@ def test_without_a_draft_methods_that_need_none_compete_alone(models):
         true_speedup(REPEATING, config) for config in ngram_configs(16)
     )
     assert "--spec-type" in llama_server.command(found)
-    document = json_document.document(found, command=[])
+    document = json_document.document(found, command=llama_server.command(found))
     jsonschema.validate(document, SCHEMA)
     assert document["candidates"][0]["memory_bytes"] > TARGET.weights_bytes
     again = ask(REPEATING, drafts=(), without_draft=True)
