@@ -20,7 +20,7 @@ from advisor.errors import OptionError, ServerProblem
 from advisor.plan import Plan
 from advisor.progress import Silent
 from advisor.search import _choosing, search, unmeasured_pick
-from advisor.shared_study import BY, LOST_AFTER, Peers, Sharing, agreed, lies, open_storage
+from advisor.shared_study import BY, LOST_AFTER, TRIAL, Peers, Sharing, agreed, lies, open_storage
 from advisor.types import Config, Trial
 from tests.fleet.cluster import ROOT
 from tests.fleet.postgres import missing, postgres
@@ -386,9 +386,11 @@ def test_two_processes_search_one_study_in_postgresql(models, tmp_path):
         assert [process.returncode for process in processes] == [0, 0], texts
         results = [json.loads(text.splitlines()[-1]) for text, _ in texts]
         third = machine_a(tmp_path / "third")
+        kept = finished(address)
         later = third.recommend(shared_search=address)
     together = [trial for result in results for trial in result["trials"]]
-    assert all(result["ran"] > 0 for result in results)
+    assert len(kept) == len({str(one) for one in kept})  # nothing was run twice
+    assert sum(result["ran"] for result in results) >= len(kept) > 0
     assert any(result["others"] for result in results)  # at least who ended last knows what the other ran
     assert sum(engine.runs for engine in third.engines) == 0  # both are known to whoever comes later
     assert {(t.config.draft or t.config.method, t.config.k, t.config.p_min) for t in later.trials} == {
@@ -398,6 +400,13 @@ def test_two_processes_search_one_study_in_postgresql(models, tmp_path):
     best = true_speedup(WORLD_A, alone.best.config)
     for result in results:
         assert true_speedup(WORLD_A, Config(*result["best"])) >= 0.98 * best
+
+
+def finished(address: str) -> list[dict[str, object]]:
+    """The settings of all trials that machines have run in the only study of this database."""
+    (name,) = [name for name in optuna.get_all_study_names(address) if "-" in name]
+    trials = optuna.load_study(study_name=name, storage=address).get_trials(deepcopy=False)
+    return [one.params for one in trials if TRIAL in one.user_attrs]
 
 
 def _searching(data: Path, address: str) -> subprocess.Popen[str]:
