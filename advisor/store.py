@@ -4,7 +4,8 @@ One SQLite file holds records by (kind, key) and small named texts (remedies, pl
 recommendation. Each put is one committed transaction, so a process killed at any moment loses nothing it reported.
 A file this version cannot read is never overwritten: a damaged one is kept aside, a newer one is not touched.
 
-This module knows nothing about what the records mean.
+This module knows nothing about what the records mean. It is one, though long: most of it is what may have become of the
+one file between two openings, and each part of that relies on the order of the others.
 """
 
 from __future__ import annotations
