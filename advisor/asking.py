@@ -2,6 +2,7 @@
 
     understand(...)          recommend: a Prediction, or a Measurement
     understand_sweep(...)    sweep: a Measurement and its grid
+    understand_fleet(...)    fleet: a Prediction, for many machines
 
 This module knows nothing about how a question is answered.
 """
@@ -32,7 +33,7 @@ Models = Callable[["Progress"], tuple[Path, tuple[Path, ...]]]
 
 @dataclass(frozen=True)
 class Prediction:
-    """Answered by ``pipeline.foresee``."""
+    """Answered by ``pipeline.foresee``, or ``pipeline.foresee_fleet`` for many machines."""
 
     question: PriorQuestion
     settings: Settings
@@ -189,6 +190,33 @@ def understand_sweep(
     models = _given(target, drafts, draft_dirs, note)
     grid = Grid(lengths, tuple(sorted(set(p_mins or (0.0,)))), prompts)
     return Measurement(models, _prompts(workload, ()), settings, fresh, server), grid
+
+
+def understand_fleet(
+    *,
+    target: str,
+    categories: Sequence[str],
+    context: int,
+    temperature: float,
+    k_max: int,
+    llama_build: str | None,
+) -> Prediction:
+    """What to do about ``advisor fleet`` with these values. As ``understand``."""
+    usual = Settings()
+    settings = options.settings(
+        context=context,
+        budget=DEFAULT_BUDGET,  # of no meaning here: nothing is measured
+        temperature=temperature,
+        top_p=usual.sampling.top_p,
+        seed=usual.sampling.seed,
+        max_tokens=min(usual.max_tokens, context - 1),
+        k_max=k_max,
+        threads=usual.threads,
+    )
+    build = options.build_number(llama_build) if llama_build is not None else 0
+    question = PriorQuestion(target, build=build, categories=tuple(categories))
+    options.check_categories(question.categories)
+    return Prediction(question, settings)
 
 
 def _on_disk(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from advisor.errors import AdvisorError
+from advisor.errors import AdvisorError, FileProblem
 from advisor.types import Device
 
 Level = Literal["ok", "missing", "broken"]
@@ -105,8 +105,6 @@ def _memory() -> Finding:
 
 
 def _llama_server() -> Finding:
-    from advisor.errors import FileProblem
-
     try:
         return Finding("llama-server", "ok", _server())
     except FileProblem as none:
@@ -133,8 +131,15 @@ def _store() -> Finding:
 def _disk() -> Finding:
     from advisor.store import data_dir
 
-    folder = next(one for one in (data_dir(), *data_dir().parents) if one.exists())
-    free = shutil.disk_usage(folder).free
+    try:
+        folder = next(one for one in (data_dir(), *data_dir().parents) if one.exists())
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise FileProblem(
+            f"The folder {data_dir()} cannot be looked into.",
+            why=f"The system says: {error.strerror or error}.",
+            fix="Set ADVISOR_DATA_DIR to a directory that can be written.",
+        ) from None
     if free < LITTLE_DISK_BYTES:
         return Finding("disk", "missing", f"{_gib(free)} free in {folder}: little for models", "Free some space.")
     return Finding("disk", "ok", f"{_gib(free)} free in {folder}")
@@ -164,7 +169,6 @@ def _models() -> Finding:
 
 
 def _demo() -> Finding:
-    from advisor.errors import FileProblem
     from advisor.testing.zoo import base_model
 
     try:

@@ -77,7 +77,12 @@ def export(
     with errors_for_people():
         check_saved(file, last=last)
         _refuse("--check", check, f"--to {to}", to != DEFAULT_CONSUMER)
-        _refuse("--llama-build", llama_build, "--check", check)
+        for option, given in (
+            ("--llama-build", llama_build),
+            ("--target-name", target_name),
+            ("--draft-name", draft_name),
+        ):
+            _refuse(option, given, "--check", check)
         _refuse("--workload", workload, "an export without --check", not check)
         check_output(output)
         rec = api.load(file)

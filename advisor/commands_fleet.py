@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from advisor import options
+from advisor import api
 from advisor.choices import ContextOption, Format, FormatOption, OutputOption, TemperatureOption
 from advisor.failures import errors_for_people, say
 from advisor.output import check_output, console_for, deliver
@@ -41,25 +41,20 @@ def fleet(
     Nothing is measured: rows are foreseen, or from imported profiles where those have a machine's own costs.
     """
     with errors_for_people():
-        from advisor import pipeline
         from advisor.fleet import table
         from advisor.report.json_document import dumps
 
         check_output(output)
-        settings = options.settings(
+        found = api.recommend_fleet(
+            target,
+            inventory,
+            categories=category or (),
             context=context,
-            budget="5m",
             temperature=temperature,
-            top_p=0.95,
-            seed=1,
-            max_tokens=min(256, context - 1),
             k_max=k_max,
-            threads=0,
+            llama_build=llama_build,
+            note=say,
         )
-        build = options.build_number(llama_build) if llama_build is not None else 0
-        question = options.PriorQuestion(target, build=build, categories=tuple(category or ()))
-        options.check_categories(question.categories)
-        found = pipeline.foresee_fleet(question, inventory.expanduser(), settings, note=say)
         if output_format is Format.json:
             text = dumps(table.document(found))
             deliver(lambda stream: print(text, file=stream), output)
@@ -78,9 +73,10 @@ def worker(
 ) -> None:
     """Replay drafts for `advisor recommend --scheduler`, until stopped. Only for networks that you trust."""
     with errors_for_people():
-        from advisor.fleet.station import station
-        from advisor.fleet.worker import serve
-
-        here = station(tuple(folder.expanduser() for folder in models_dir or ()), threads)
-        here.describe(frozenset())  # a folder that is not there shows now, and headers are read before anyone waits
-        serve(scheduler, here, ready=lambda address: say(f"Ready to replay at {address} for {scheduler}."), note=say)
+        api.run_worker(
+            scheduler,
+            models_dir or (),
+            threads=threads,
+            ready=lambda address: say(f"Ready to replay at {address} for {scheduler}."),
+            note=say,
+        )

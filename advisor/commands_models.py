@@ -17,6 +17,7 @@ from advisor.choices import Format, FormatOption
 from advisor.errors import OptionError
 from advisor.failures import errors_for_people, say
 from advisor.output import console_for, deliver
+from advisor.paths import expanded
 from advisor.printable import visible
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _local_models(folders: Sequence[Path], wanted: set[str] | None) -> tuple[Loc
     from advisor.report.progress_bar import ProgressBar
 
     with ProgressBar(console_for(sys.stderr), None) as progress:
-        found = api.local_models([folder.expanduser() for folder in folders], progress=progress)
+        found = api.local_models(folders, progress=progress)
     return tuple(one for one in found if wanted is None or (one.entry is not None and one.entry.id in wanted))
 
 
@@ -176,7 +177,7 @@ def pull(
         from advisor.catalog.pull.named import plan_named
         from advisor.user_catalog import user_catalog
 
-        folder = models_dir.expanduser() if models_dir else None
+        folder = expanded(models_dir) if models_dir else None
         plan = plan_named(name, user_catalog(), quant)
         paths = _download(plan, folder)
         deliver(lambda stream: print("\n".join(visible(str(path)) for path in paths), file=stream), None)

@@ -15,6 +15,7 @@ import typer
 from advisor import api
 from advisor.failures import errors_for_people, say
 from advisor.output import check_output, deliver
+from advisor.paths import expanded
 from advisor.printable import visible
 
 if TYPE_CHECKING:
@@ -98,12 +99,12 @@ def fit_priors(
 
         check_output(output)
         start = None if from_scratch else shipped()
-        given = [path.expanduser() for path in files or []]
+        given = [expanded(path) for path in files or []]
         evidence = learning.collect(given, start, user_catalog(), note=lambda text: say(f"note: {text}"))
         say(f"Fitting {_contents(evidence)}; this takes up to a minute or two.")
         refit = learning.refit(evidence, start)
         if output:
-            path, text = output.expanduser(), posterior_to_json(refit.fitted)
+            path, text = expanded(output), posterior_to_json(refit.fitted)
             deliver(lambda stream: print(text, file=stream, end=""), path)
         else:
             path = learning.put_in_use(refit.fitted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from advisor import api
 from advisor.choices import LastOption, SavedArgument, check_saved
-from advisor.failures import errors_for_people, say, version_of
+from advisor.failures import errors_for_people, say
 from advisor.output import check_output, deliver
 
 if TYPE_CHECKING:
@@ -50,33 +49,17 @@ def export(
 ) -> None:
     """Write the acceptance and the costs behind a recommendation as a profile."""
     with errors_for_people():
-        from advisor.profiles.kept import find
-        from advisor.profiles.make import profile_of
-        from advisor.store import Store, data_dir, measurements_path
-
         check_saved(file, last=last)
         check_output(output)
-        rec = api.load(file)
-        with Store(measurements_path()) if with_texts else Store.in_memory() as store:
-            profile = profile_of(
-                rec,
-                version_of("draft-advisor"),
-                with_texts=with_texts,
-                store=store,
-                imported=lambda digest: find(digest, data_dir()),
-            )
-        _write(profile, output)
+        _write(api.export_profile(api.load(file), with_texts=with_texts), output)
 
 
 @commands.command(name="import")
 def import_profiles(files: ProfileFiles) -> None:
     """Keep profiles, so that `recommend` uses the acceptance of those that fit its question."""
     with errors_for_people():
-        from advisor.profiles.kept import keep
-        from advisor.store import data_dir
-
-        for path, profile in zip(files, _read(files), strict=True):
-            news = "Imported" if keep(profile, data_dir()) else "Known already"
+        for path, (profile, is_new) in zip(files, api.import_profiles(files), strict=True):
+            news = "Imported" if is_new else "Known already"
             say(f"{news}: {path}\n{_summary(profile)}")
 
 
@@ -84,10 +67,8 @@ def import_profiles(files: ProfileFiles) -> None:
 def merge(files: ProfileFiles, output: OutputFile = None) -> None:
     """Write several profiles of one target, workload and sampling as one."""
     with errors_for_people():
-        from advisor.profiles.merge import merge as merged_of
-
         check_output(output)
-        merged, left_out = merged_of(_read(files))
+        merged, left_out = api.merge_profiles(files)
         for other in left_out:
             say(f"Of {other.title} only costs are taken: its answers are other answers, so its traces do not compare.")
         _write(merged, output)
@@ -97,18 +78,11 @@ def merge(files: ProfileFiles, output: OutputFile = None) -> None:
 def list_profiles() -> None:
     """Say which profiles are kept here, and in which files."""
     with errors_for_people():
-        from advisor.profiles.kept import kept, path_of
+        from advisor.profiles.kept import path_of
         from advisor.store import data_dir
 
-        profiles = kept(data_dir(), say)
-        lines = [f"{path_of(one.digest, data_dir())}\n{_summary(one)}" for one in profiles]
+        lines = [f"{path_of(one.digest, data_dir())}\n{_summary(one)}" for one in api.list_profiles(note=say)]
         deliver(lambda stream: print("\n".join(lines) or "No profile is kept here.", file=stream), None)
-
-
-def _read(files: Sequence[Path]) -> list[Profile]:
-    from advisor.profiles.record import read
-
-    return [read(path.expanduser()) for path in files]
 
 
 def _write(profile: Profile, output: Path | None) -> None:

@@ -14,6 +14,7 @@ from advisor.errors import FileProblem, OptionError
 from advisor.failures import errors_for_people, say
 from advisor.options import duration_s
 from advisor.output import console_for, deliver
+from advisor.paths import expanded
 
 if TYPE_CHECKING:
     from advisor.types import Recommendation
@@ -85,7 +86,7 @@ def _api_key(path: Path | None) -> str:
     if path is None:
         return ""
     try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = expanded(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FileProblem(f"--api-key-file: {path} cannot be read.", why=f"{error}.") from None
     key = lines[0].strip() if lines else ""
@@ -98,7 +99,7 @@ def _recommendation(file: Path | None, *, last: bool) -> Recommendation | None:
     """None where none is asked for and none was ever made: then the server alone is shown."""
     from advisor import store
 
-    if file is None and not last and not store.last_path().exists():
+    if file is None and not last and not store.has_last():
         say("note: there is no recommendation yet, so there is nothing to compare the server with.")
         return None
     return api.load(file)

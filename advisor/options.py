@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advisor.errors import FileProblem, OptionError
+from advisor.paths import expanded
 from advisor.types import Sampling, Settings
 
 CONTEXT_MAX = 2**24
@@ -142,7 +143,7 @@ def prior_question(
     if is_file_argument(target):
         target_file(target)
     check_categories(categories)
-    folders = tuple(folder.expanduser() for folder in models_dirs)
+    folders = tuple(expanded(folder) for folder in models_dirs)
     return PriorQuestion(target, host, baseline_tps, build, k, p_min, tuple(categories), bool(only), folders)
 
 
@@ -177,7 +178,7 @@ def build_number(text: str) -> int:
 
 def is_file_argument(text: str) -> bool:
     """Whether a target is meant as a file: it is there, or it is written as a path. Not a repository (owner/name)."""
-    if _exists(Path(text).expanduser()):
+    if _exists(expanded(text)):
         return True
     repository = re.fullmatch(r"(?:hf\.co/|https?://huggingface\.co/)?[A-Za-z0-9][\w.-]*/[\w.-]+(?::[\w.-]+)?", text)
     if text.lower().endswith(".gguf"):
@@ -187,7 +188,7 @@ def is_file_argument(text: str) -> bool:
 
 def target_file(text: str) -> Path:
     """The target as a file."""
-    return _model_file(Path(text).expanduser(), "--target")
+    return _model_file(expanded(text), "--target")
 
 
 def draft_files(
@@ -195,8 +196,8 @@ def draft_files(
 ) -> tuple[Path, ...]:
     """The drafts to consider: those named, then those found in the directories; by default the target's own folder,
     which may have none."""
-    named = [_model_file(path.expanduser(), "--draft") for path in drafts]
-    found = [path for directory in draft_dirs for path in _directory_files(directory.expanduser(), target, note)]
+    named = [_model_file(expanded(path), "--draft") for path in drafts]
+    found = [path for directory in draft_dirs for path in _directory_files(expanded(directory), target, note)]
     if not drafts and not draft_dirs:
         found = _directory_files(target.parent, target, note)
     unique: dict[str, Path] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from advisor.errors import FileProblem, OptionError
+from advisor.paths import expanded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,7 @@ def console_for(stream: TextIO) -> Console:
 
 def deliver(write: Callable[[TextIO], None], output: Path | None) -> None:
     if output is not None:
-        _write_file(write, output.expanduser())
+        _write_file(write, expanded(output))
         return
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a model's name may not fit the terminal's code page
@@ -55,7 +56,7 @@ def check_output(path: Path | None, *, option: str = "--output") -> None:
     """Find out before the measurement, not after it, that the report cannot be written."""
     if path is None:
         return
-    path = path.expanduser()
+    path = expanded(path)
     if path.is_dir():
         raise OptionError(f"{option}: {path} is a directory.", fix="Name a file in it.")
     if not path.parent.is_dir():

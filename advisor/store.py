@@ -4,7 +4,8 @@ One SQLite file holds records by (kind, key) and small named texts (remedies, pl
 recommendation. Each put is one committed transaction, so a process killed at any moment loses nothing it reported.
 A file this version cannot read is never overwritten: a damaged one is kept aside, a newer one is not touched.
 
-This module knows nothing about what the records mean.
+This module knows nothing about what the records mean. It is one, though long: most of it is what may have become of the
+one file between two openings, and each part of that relies on the order of the others.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any, TypeVar
 
 from advisor.errors import FileProblem, StoreError
 from advisor.host.files import timing_lock, write_atomically
+from advisor.paths import expanded
 from advisor.types import Recommendation, from_json, to_json
 
 __all__ = [
@@ -85,7 +87,7 @@ def data_dir() -> Path:
         return chosen
     override = os.environ.get("ADVISOR_DATA_DIR")
     if override:
-        return Path(override).expanduser()
+        return expanded(override)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("draft-advisor", appauthor=False))
@@ -105,6 +107,14 @@ def save_last(recommendation: Recommendation) -> Path:
     with _explained(path, "written"):
         write_atomically(path, to_json(recommendation))
     return path
+
+
+def has_last() -> bool:
+    """Whether a recommendation was ever kept, readable or not."""
+    try:
+        return last_path().exists()
+    except OSError:  # nobody knows: load_last says what the matter is
+        return True
 
 
 def load_last() -> Recommendation:

@@ -13,7 +13,8 @@
     WhatIf                    an Estimate under other settings
     Recommendation            the answer, whole: everything explain and export need
 
-This module knows nothing about files, engines or statistics.
+This module knows nothing about files, engines or statistics. It is one, though long: records hold each other, and
+whoever reads a saved recommendation finds all that can be in it in one place.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.errors import OptionError, WorkloadError
+from advisor.paths import expanded
 from advisor.types import Message, Prompt, Workload
 
 DEFAULT_CATEGORY = "general"
@@ -43,7 +44,7 @@ def prompts_of(workload: Path | Workload | None) -> Workload:
     """A workload, from its file where it is one; None is the built-in one. Raises as read_workload."""
     if isinstance(workload, Workload):
         return workload
-    return builtin() if workload is None else read_workload(workload.expanduser())
+    return builtin() if workload is None else read_workload(expanded(workload))
 
 
 def read_workload(path: Path) -> Workload:

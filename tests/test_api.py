@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
+import typer.main
 
 import advisor
 from advisor import api, pipeline
+from advisor.api import answers, machine, using
+from advisor.cli import app
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.errors import FileProblem, OptionError
+from advisor.profiles.record import dumps
 from advisor.progress import Progress
 from advisor.testing.builders import make_recommendation
 from advisor.types import Recommendation
+from tests.profiles.test_files import make_origin
 
 ROOT = Path(__file__).parent.parent
 PREDICTED = {"target": "qwen2.5-72b-q8", "host": "m4-max-128gb"}
 
 
-@pytest.mark.parametrize("module", [advisor, api])
+@pytest.mark.parametrize("module", [advisor, answers, machine, using])
 def test_the_examples_in_the_documentation_are_true(module) -> None:
     done = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert done.failed == 0
@@ -51,6 +59,100 @@ def test_no_module_has_the_name_of_a_public_function() -> None:
     folder = Path(advisor.__file__).parent
     modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
     assert not modules & set(advisor.__all__)
+
+
+ANSWERED_BY = {
+    "recommend": "recommend",
+    "probe": "probe",
+    "models": "models",
+    "pull": "pull",
+    "import": "import_results",
+    "fit-priors": "fit_priors",
+    "doctor": "doctor",
+    "explain": "explain",
+    "export": "export",
+    "fleet": "recommend_fleet",
+    "worker": "run_worker",
+    "profile export": "export_profile",
+    "profile import": "import_profiles",
+    "profile merge": "merge_profiles",
+    "profile list": "list_profiles",
+    "sweep": "sweep",
+    "watch": "observe",
+}
+"""Every command, and the public function that does the same from Python."""
+
+
+def commands(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def test_every_command_has_a_public_function() -> None:
+    assert set(ANSWERED_BY) == set(COMMANDS)
+    assert set(ANSWERED_BY.values()) <= set(api.__all__) <= set(advisor.__all__)
+    assert all(callable(getattr(advisor, name)) for name in api.__all__)
+
+
+ASKED_OTHERWISE = {
+    "draft": "drafts",
+    "draft_dir": "draft_dirs",
+    "category": "categories",
+    "models_dir": "models_dirs",
+    "k": "lengths",
+    "p_min": "p_mins",
+}
+HOW_IT_IS_SHOWN = {"output_format", "output", "last", "file"}
+
+
+@pytest.mark.parametrize("command", ["fleet", "worker", "sweep", "profile export", "profile import", "profile merge"])
+def test_what_a_command_can_be_told_its_function_can_be_told(command: str) -> None:
+    keywords = set(inspect.signature(getattr(advisor, ANSWERED_BY[command])).parameters)
+    asked = {ASKED_OTHERWISE.get(one.name, one.name) for one in COMMANDS[command].params}
+    assert asked - HOW_IT_IS_SHOWN - {"draftbench"} <= keywords
+
+
+def test_a_profile_travels_between_stores(tmp_path: Path) -> None:
+    rec = dataclasses.replace(make_recommendation(), origin=make_origin())
+    profile = advisor.export_profile(rec)
+    path = tmp_path / "profile.json"
+    path.write_bytes(dumps(profile))
+    store = tmp_path / "store"
+    assert advisor.import_profiles([path], store=store) == ((profile, True),)
+    assert advisor.import_profiles([path], store=store) == ((profile, False),)
+    assert advisor.list_profiles(store=store) == (profile,)
+    assert advisor.list_profiles() == ()
+    assert advisor.merge_profiles([path, path]) == (profile, ())
+
+
+def test_a_fleet_is_answered_machine_by_machine(tmp_path: Path) -> None:
+    inventory = tmp_path / "fleet.yaml"
+    inventory.write_text(
+        "hosts:\n  - {name: mac, host: m4-max-128gb}\n  - {name: pc, host: rtx-4090}\n", encoding="utf-8"
+    )
+    found = advisor.recommend_fleet("qwen2.5-14b-q4_k_m", inventory, context=8192)
+    assert [row.place.name for row in found.rows] == ["mac", "pc"]
+    with pytest.raises(OptionError, match="--context"):
+        advisor.recommend_fleet("qwen2.5-14b-q4_k_m", inventory, context=1)
+
+
+def test_a_worker_says_what_cannot_be_before_it_serves(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem):
+        advisor.run_worker("tcp://127.0.0.1:1", [tmp_path / "nowhere"])
+    with pytest.raises(OptionError, match="--threads"):
+        advisor.run_worker("tcp://127.0.0.1:1", threads=-1)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_no_time_that_cannot_be_waited_for(seconds: float) -> None:
+    with pytest.raises(OptionError, match="seconds"):
+        advisor.observe("http://127.0.0.1:1", seconds=seconds)
 
 
 def test_every_keyword_is_described_and_has_an_option() -> None:

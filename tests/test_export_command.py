@@ -105,6 +105,8 @@ def test_a_server_is_asked_what_it_speaks_and_is_what_is_started(tmp_path: Path)
         (("--llama-server", "x", "--llama-build", "b9000"), "exclude each other"),
         (("--check", "--to", "systemd"), "--check has no meaning for --to systemd"),
         (("--check", "--llama-build", "b9000"), "--llama-build has no meaning for --check"),
+        (("--check", "--target-name", "example/T"), "--target-name has no meaning for --check"),
+        (("--check", "--draft-name", "example/D"), "--draft-name has no meaning for --check"),
         (("--workload", "x"), "--workload has no meaning"),
         (("--to", "vllm", "--llama-build", "b9000"), "--llama-build has no meaning for --to vllm"),
         (("--target-name", "x"), "--target-name has no meaning for --to llama-server"),

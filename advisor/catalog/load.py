@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,7 +68,7 @@ def load(user_folder: Path | None = None) -> Catalog:
 
     FileProblem when a file cannot be read, is not what the schema says or contradicts another.
     """
-    return _load(shipped_folder(), user_folder if user_folder is not None and user_folder.is_dir() else None)
+    return _load(shipped_folder(), user_folder if user_folder is not None and _is_folder(user_folder) else None)
 
 
 @lru_cache(maxsize=8)
@@ -77,7 +78,7 @@ def _load(shipped: Path, user: Path | None) -> Catalog:
 
 def load_folders(folders: Sequence[Path]) -> Catalog:
     """A catalogue of these folders together, not cached. FileProblem as ``load``."""
-    reads = [_read(path) for folder in folders for path in sorted(folder.glob("*.yaml"))]
+    reads = [_read(path) for folder in folders for path in _files(folder)]
     catalog = Catalog(
         families=tuple(read.content for read in reads if isinstance(read.content, Family)),
         entries=MappingProxyType({entry.id: entry for entry, _ in _entries(reads)}),
@@ -115,6 +116,30 @@ def published_size(text: str) -> PublishedSize:
         return PublishedSize(float(match["number"]), 0.0)
     digits = max(digits, 1) if unit.endswith("iB") else digits
     return PublishedSize(float(match["number"]) * _UNIT_BYTES[unit], _UNIT_BYTES[unit] * 0.5 * 10.0**-digits)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".yaml")
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> FileProblem:
+    return FileProblem(
+        f"The folder {path} cannot be read.",
+        why=f"The system says: {error.strerror or error}.",
+        fix="Check its permissions and those of the folders above it.",
+    )
 
 
 # -- one file --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from advisor.dialect import Dialect, read_dialect
 from advisor.engines.guard import OWN_GROUP, kill_tree
 from advisor.engines.process import describe_exit, server_environment, tail
 from advisor.errors import AdvisorError, EngineTimeout, FileProblem, OptionError
+from advisor.paths import expanded
 from advisor.types import Build, Device
 
 PACKAGE = "xllamacpp"
@@ -48,7 +49,7 @@ def find_server(asked: str = "", environment: Mapping[str, str] = os.environ) ->
     """
     name = "llama-server.exe" if os.name == "nt" else "llama-server"
     if asked:
-        return _asked(Path(asked).expanduser(), name)
+        return _asked(expanded(asked), name)
     for folder in _folders(environment):
         if _can_run(folder / name):
             return _binary(folder / name)

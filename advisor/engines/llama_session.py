@@ -1,7 +1,8 @@
 """llama.cpp by its low-level API, inside the worker process: contexts, decodes, sampling.
 
 Everything here may crash with the process; the parent (``worker.py``) turns that into typed errors.
-This module knows nothing about acceptance, cost curves or predictions.
+This module knows nothing about acceptance, cost curves or predictions. It is one, though long: everything that holds a
+native pointer is in it, so that what is freed, and when, can be read in one place.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from advisor.engines.process import LOAD_BYTES_PER_S
 from advisor.errors import OptionError
 from advisor.prune import CACHE_TYPES, best_option, graphics_devices
 from advisor.ranking import setting_of
-from advisor.types import Config, Estimate, Model, Placement, Recommendation
+from advisor.types import PLAIN_CACHE, Config, Estimate, Model, Placement, Recommendation
 
 START_S = 120  # beside the time that reading the files may take
 DOWNLOAD_S = 3600
@@ -164,6 +164,12 @@ def layers_in_words(count: int) -> str:
     return "all layers" if count < 0 else f"{count} layers" if count else "off"
 
 
+def draft_threads_left(deployment: Deployment, consumer: str) -> list[str]:
+    """A line that names the draft's own threads, for a consumer that chooses threads by itself."""
+    threads = deployment.placement.draft_threads
+    return [f"The draft was faster with {threads} threads of its own, which are left to {consumer}."] if threads else []
+
+
 def start_s(deployment: Deployment) -> int:
     """How long a start may take: reading the files from a slow disk, or downloading them."""
     load_s = sum(model.weights_bytes for model in deployment.models if model.path) / LOAD_BYTES_PER_S
@@ -175,6 +181,12 @@ def check_fixed_length(consumer: str, config: Config) -> None:
     for name, value in (("p_min", config.p_min), ("n_min", config.n_min)):
         if value:
             raise cannot(consumer, f"{name} = {value:g}", why="It drafts k tokens in every step.")
+
+
+def check_plain_cache(consumer: str, deployment: Deployment, *, why: str) -> None:
+    """OptionError when keys and values are kept quantized, for a consumer that has no setting for it."""
+    if deployment.placement.cache_type != PLAIN_CACHE:
+        raise cannot(consumer, f"a cache of {deployment.placement.cache_type}", why=why)
 
 
 def check_first_match_drafts(consumer: str, config: Config) -> None:

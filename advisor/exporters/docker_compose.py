@@ -114,9 +114,15 @@ def _build(deployment: Deployment) -> int:
         )
     if dialect.build:
         return dialect.build
+    return measured if _understands(measured, deployment) else 0
+
+
+def _understands(build: int, deployment: Deployment) -> bool:
     rec, config = deployment.rec, deployment.config
-    understands = flags(rec, config, dialect_of(measured)) == flags(rec, config, dialect)
-    return measured if understands else 0
+    try:
+        return flags(rec, config, dialect_of(build)) == flags(rec, config, deployment.dialect)
+    except OptionError:
+        return False
 
 
 def _roles(deployment: Deployment) -> list[tuple[Model, Role]]:

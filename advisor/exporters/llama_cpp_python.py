@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from advisor.exporters.deployment import Deployment, cannot, check_first_match_drafts, check_known, remarks
-from advisor.types import PLAIN_CACHE, Config, Model
+from advisor.exporters.deployment import (
+    Deployment,
+    cannot,
+    check_first_match_drafts,
+    check_known,
+    check_plain_cache,
+    remarks,
+)
+from advisor.types import Config, Model
 
 CONSUMER = "llama-cpp-python"
 TAKES_BUILD = False
@@ -27,8 +34,7 @@ def text(deployment: Deployment) -> str:
     given |= {"n_ctx": rec.settings.context, "seed": sampling.seed}
     given |= {"n_gpu_layers": deployment.placement.target_gpu_layers}
     given |= _one_gpu(deployment)
-    if deployment.placement.cache_type != PLAIN_CACHE:
-        raise cannot(CONSUMER, f"a cache of {deployment.placement.cache_type}", why="This export does not write it.")
+    check_plain_cache(CONSUMER, deployment, why="This export does not write it.")
     given |= {"n_threads": rec.settings.threads} if rec.settings.threads else {}
     arguments = [f"{name}={value!a}" for name, value in given.items()]
     arguments += [f"draft_model={_lookup(config)}"] if config is not None else []

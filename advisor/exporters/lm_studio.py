@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from advisor.exporters.deployment import Deployment, cannot, check_known, harmless, layers_in_words, remarks
 from advisor.exporters.llama_server import shell
-from advisor.types import PLAIN_CACHE, Config, Model
+from advisor.types import PLAIN_CACHE, Config, Model, Placement
 
 CONSUMER = "lm-studio"
 TAKES_BUILD = False
+ONLY_OF_THE_TARGET = "That is a setting of the target: the draft is loaded with the app's own."
 
 
 def text(deployment: Deployment) -> str:
@@ -23,6 +24,8 @@ def text(deployment: Deployment) -> str:
         raise cannot(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
     if config is not None and config.draft_sampling == "probabilistic":
         raise cannot(CONSUMER, "rejection sampling", why="Its settings do not name it.")
+    if deployment.draft is not None:
+        _check_draft_as_the_app_loads_it(deployment.placement)
     steps = [
         *(_get(model, windows=deployment.windows) for model in deployment.models),
         f"Load {harmless(rec.target.label)} with these settings: {'; '.join(_loading(deployment))}.",
@@ -38,8 +41,16 @@ def text(deployment: Deployment) -> str:
     return "\n".join([*remarks(rec), *_not_expressed(deployment), "", *numbered, ""])
 
 
+def _check_draft_as_the_app_loads_it(place: Placement) -> None:
+    """OptionError for what only the target has a setting for: of the draft the app takes the name."""
+    if place.cache_type != PLAIN_CACHE:
+        raise cannot(CONSUMER, f"a cache of {place.cache_type} for the draft", why=ONLY_OF_THE_TARGET)
+    if place.draft_threads:
+        raise cannot(CONSUMER, f"{place.draft_threads} threads for the draft", why=ONLY_OF_THE_TARGET)
+
+
 def _not_expressed(deployment: Deployment) -> list[str]:
-    """What there is no setting for. Of the draft only its name is taken: it is loaded with the app's own settings."""
+    """What there is no setting for, and the app may choose as it was found."""
     if deployment.draft is None:
         return []
     layers = layers_in_words(deployment.placement.draft_gpu_layers)

@@ -1,12 +1,20 @@
 """A recommendation as a command of mlx_lm.server, Apple's MLX: another engine, which has models in a format of its own.
 
-The flags are those of mlx_lm/server.py. It drafts with a model, always k tokens.
+The flags are those of mlx_lm/server.py. It drafts with a model, always k tokens. Only some versions of it have
+--kv-bits, and that is MLX's quantization, in groups of 64; q8_0 has groups of 32.
 """
 
 from __future__ import annotations
 
 from advisor.errors import OptionError
-from advisor.exporters.deployment import Deployment, cannot, check_fixed_length, remarks
+from advisor.exporters.deployment import (
+    Deployment,
+    cannot,
+    check_fixed_length,
+    check_plain_cache,
+    draft_threads_left,
+    remarks,
+)
 from advisor.exporters.llama_server import commented
 from advisor.types import Model
 
@@ -17,6 +25,7 @@ HOST, PORT = "127.0.0.1", 8080
 
 def text(deployment: Deployment) -> str:
     rec, config, sampling = deployment.rec, deployment.config, deployment.rec.settings.sampling
+    check_plain_cache(CONSUMER, deployment, why="It has MLX's own formats only.")
     argv = ["mlx_lm.server", "--model", _name(deployment.target_name, rec.target, "--target-name")]
     if config is not None:
         if config.method != "draft-simple":
@@ -32,6 +41,7 @@ def text(deployment: Deployment) -> str:
         *remarks(rec),
         "Found with llama.cpp: acceptance carries over to the same models, costs and so the speedup do not.",
         f"Placement, threads and the context of {rec.settings.context} are left to MLX, which grows its cache.",
+        *draft_threads_left(deployment, "MLX"),
     ]
     return commented(argv, lines, windows=deployment.windows)
 

@@ -1,7 +1,8 @@
 """A recommendation as a ``vllm serve`` command. vLLM is another engine: acceptance carries over to it, costs do not.
 
-The keys of ``--speculative-config`` are those of vLLM's documentation (features/speculative_decoding). It reads models
-of the Hugging Face hub; of GGUF files it takes those of a repository, through a plug-in of its own.
+The keys of ``--speculative-config`` are those of vLLM's documentation (features/speculative_decoding, and of its
+vllm/config/speculative.py ``draft_sample_method``). It reads models of the Hugging Face hub; of GGUF files it takes
+those of a repository, through a plug-in of its own. None of the formats of ``--kv-cache-dtype`` is one of llama.cpp's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ import json
 from typing import Any
 
 from advisor.errors import OptionError
-from advisor.exporters.deployment import Deployment, cannot, check_first_match_drafts, check_fixed_length, remarks
+from advisor.exporters.deployment import (
+    Deployment,
+    cannot,
+    check_first_match_drafts,
+    check_fixed_length,
+    check_plain_cache,
+    draft_threads_left,
+    remarks,
+)
 from advisor.exporters.llama_server import commented
 from advisor.types import Config, Model, Sampling
 
@@ -21,17 +30,19 @@ HOST, PORT = "127.0.0.1", 8000
 
 def text(deployment: Deployment) -> str:
     rec, config = deployment.rec, deployment.config
+    check_plain_cache(CONSUMER, deployment, why="The formats of its --kv-cache-dtype are others.")
     argv = ["vllm", "serve", _name(deployment.target_name, rec.target, "--target-name")]
     argv += ["--host", HOST, "--port", str(PORT), "--max-model-len", str(rec.settings.context)]
     lines = [
         *remarks(rec),
         "Found with llama.cpp: acceptance carries over to the same models, costs and so the speedup do not.",
         "Placement, threads and slots are left to vLLM.",
+        *draft_threads_left(deployment, "vLLM"),
     ]
     argv += ["--override-generation-config", json.dumps(sampling_defaults(rec.settings.sampling, config))]
     if config is not None:
         argv += ["--speculative-config", json.dumps(speculative_config(deployment, config))]
-        lines += _sampled_otherwise(rec.settings.sampling)
+        lines += _sampled_otherwise(rec.settings.sampling, config)
     if config is not None and not config.draft:
         lines.append("vLLM copies from the first match in the text, llama.cpp from the last: acceptance can differ.")
     if not deployment.target_name:
@@ -47,13 +58,14 @@ def sampling_defaults(sampling: Sampling, config: Config | None) -> dict[str, fl
     return values if config is not None else {**values, "min_p": sampling.min_p}
 
 
-def _sampled_otherwise(sampling: Sampling) -> list[str]:
+def _sampled_otherwise(sampling: Sampling, config: Config) -> list[str]:
+    """What differs above temperature 0. The rule does not: rejection sampling accepts a draft's arg-max with the
+    probability that the target gives it, and as often the target samples it."""
     if sampling.temperature == 0:
         return []
-    return [
-        f"Left out is min-p {sampling.min_p:g}: vLLM refuses it with speculation.",
-        "Above temperature 0 vLLM accepts by rejection sampling, llama.cpp by sampling the same token: they differ.",
-    ]
+    left_out = f"Left out is min-p {sampling.min_p:g}: vLLM refuses it with speculation."
+    newer = "draft_sample_method needs a vLLM that knows it: older ones always draft the likeliest token."
+    return [left_out, newer] if config.draft_sampling == "probabilistic" else [left_out]
 
 
 def speculative_config(deployment: Deployment, config: Config) -> dict[str, Any]:
@@ -66,7 +78,8 @@ def speculative_config(deployment: Deployment, config: Config) -> dict[str, Any]
         raise cannot(CONSUMER, f"the method {config.method}")
     check_fixed_length(CONSUMER, config)
     draft = _name(deployment.draft_name, deployment.rec.draft_of(config), "--draft-name")
-    return {"method": "draft_model", "model": draft, "num_speculative_tokens": config.k}
+    sampled = {"draft_sample_method": "probabilistic"} if config.draft_sampling == "probabilistic" else {}
+    return {"method": "draft_model", "model": draft, "num_speculative_tokens": config.k, **sampled}
 
 
 def _name(given: str, model: Model, option: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from advisor.catalog.describe import describe, quants_of, repository_of
 from advisor.catalog.load import Catalog
@@ -12,6 +11,7 @@ from advisor.catalog.matching import contradictions, match_entry
 from advisor.catalog.names import resolve
 from advisor.catalog.records import Entry, HostEntry, Repository
 from advisor.gguf import read_model
+from advisor.paths import expanded
 from advisor.predict.evidence import PairRow
 from advisor.types import Build, Host, Model, Settings
 
@@ -49,7 +49,7 @@ def catalogue_model(catalog: Catalog, entry: Entry, quant: str, repository: Repo
 
 def named_target(text: str, catalog: Catalog, note: Callable[[str], None]) -> tuple[Model, Entry | None]:
     """A target by its file or its name, with its catalogue entry. OptionError, FileProblem."""
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_file():
         model = read_model(path)
         entry = match_entry(model, tuple(catalog.entries.values()), name_hint=path.stem)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from advisor.errors import OptionError
 from advisor.exporters import EXPORTERS, Exporter, exporter
-from advisor.exporters.deployment import chosen
-from advisor.testing.saved import SAVED, deployed, draft, with_paths
-from advisor.types import Recommendation
+from advisor.exporters.deployment import chosen, remarks
+from advisor.testing.saved import DEPLOYED_NAMES, SAVED, deployed, draft, with_paths
+from advisor.types import Config, Recommendation
 
 EVIL = "x; rm -rf ~ & $(id) `id` 'q \"q\n| tee > f"
 COMMENT = re.compile(r"# [\w ._,:+%/=-]*", re.ASCII)
@@ -60,23 +62,21 @@ class ExporterConformance:
         for rec in self._written():
             assert self.text(rec) == self.text(rec)
 
-    def test_nothing_of_the_method_is_dropped(self) -> None:
-        """A draft length that the text does not mention was lost."""
+    def test_nothing_of_the_recommendation_is_dropped(self) -> None:
+        """What changes nothing in the text, beside the remarks that all exports have, was lost; or it is refused."""
         for rec in self._written():
-            config = chosen(rec)
-            if config is None:
-                continue
-            longer = dataclasses.replace(config, k=config.k + 1)
-            assert rec.best is not None
-            best = dataclasses.replace(rec.best, config=longer)
-            other = dataclasses.replace(rec, best=best, estimates=(best, *rec.estimates[1:]))
-            assert self.text(other) != self.text(rec)
+            before = self._own_words(rec)
+            for name, other in _changed(rec):
+                after, refusal = self._attempt(other)
+                assert after != before, f"{name} was dropped"
+                assert after or self.name in refusal, f"who cannot express {name}"
 
     def test_a_verdict_of_no_is_the_target_alone(self) -> None:
         if "none" in self.refuses:
             return
-        rec, name = SAVED["none"](), draft().candidates[0].draft.name
-        assert name not in _without_record(self.text(rec)), "a draft has no place in it"
+        rec, (_, renamed) = SAVED["none"](), DEPLOYED_NAMES
+        text = _without_record(self.text(rec))
+        assert [name for name in (draft().candidates[0].draft.name, renamed) if name in text] == [], "a draft in it"
 
     def test_a_name_cannot_break_out_of_a_comment(self) -> None:
         """zsh runs pasted lines that begin with #."""
@@ -108,8 +108,53 @@ class ExporterConformance:
             renamed = deployed(draft(), target_name="another/Target", draft_name="another/Draft")
             assert "another/Target" in self.exporter.text(renamed)
 
+    def _attempt(self, rec: Recommendation) -> tuple[str, str]:
+        """What is written, "" where it is refused, and what the refusal says."""
+        try:
+            return self._own_words(rec), ""
+        except OptionError as refusal:
+            return "", refusal.what
+
+    def _own_words(self, rec: Recommendation) -> str:
+        text = self.text(rec)
+        for remark in remarks(rec):
+            text = text.replace(remark, "")
+        return text
+
     def _written(self) -> list[Recommendation]:
         return [make() for kind, make in SAVED.items() if kind not in self.refuses]
+
+
+def _changed(rec: Recommendation) -> Iterator[tuple[str, Recommendation]]:
+    """The recommendation with one thing otherwise, and what that is."""
+    settings, config = rec.settings, chosen(rec)
+    yield "context", dataclasses.replace(rec, settings=dataclasses.replace(settings, context=2 * settings.context))
+    warmer = dataclasses.replace(settings.sampling, temperature=settings.sampling.temperature + 0.3)
+    yield "temperature", dataclasses.replace(rec, settings=dataclasses.replace(settings, sampling=warmer))
+    if config is None:
+        return
+    yield "k", _with_config(rec, dataclasses.replace(config, k=config.k + 1))
+    if not config.draft:
+        yield "ngram_size", _with_config(rec, dataclasses.replace(config, ngram_size=config.ngram_size + 1))
+        return
+    yield "p_min", _with_config(rec, dataclasses.replace(config, p_min=config.p_min + 0.125))
+    yield "n_min", _with_config(rec, dataclasses.replace(config, n_min=config.n_min + 1))
+    yield "draft_sampling", _with_config(rec, dataclasses.replace(config, draft_sampling="probabilistic"))
+    yield "cache_type", _with_placement(rec, cache_type="q8_0")
+    yield "draft_threads", _with_placement(rec, draft_threads=3)
+
+
+def _with_config(rec: Recommendation, config: Config) -> Recommendation:
+    assert rec.best is not None
+    best = dataclasses.replace(rec.best, config=config)
+    return dataclasses.replace(rec, best=best, estimates=(best, *rec.estimates[1:]))
+
+
+def _with_placement(rec: Recommendation, **changes: Any) -> Recommendation:
+    candidates = (
+        dataclasses.replace(one, placement=dataclasses.replace(one.placement, **changes)) for one in rec.candidates
+    )
+    return dataclasses.replace(rec, candidates=tuple(candidates))
 
 
 def _without_record(text: str) -> str:

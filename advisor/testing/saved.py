@@ -26,6 +26,8 @@ AWKWARD = (
     "/my models/it's \"5 $HOME ${PORT} $(touch x) `id` %h 100%/tar\\get;&|<>*?!#.gguf",
     "/models/übung 模型 🦙/dra'ft.gguf",
 )
+DEPLOYED_NAMES = ("example/Target-14B", "example/Draft-0.5B")
+"""What a program with models of its own is told to call target and draft."""
 LINES = ("/models/two\nlines\n# three\n", "/models/bell\x07 escape\x1b[2J override\u202e.gguf")
 
 
@@ -65,7 +67,8 @@ SAVED = {"draft": draft, "ngram": ngram, "none": none, "repack": repack}
 
 def deployed(rec: Recommendation, **changes: Any) -> Deployment:
     """For a current build and a POSIX shell; other programs call the models by these names."""
-    named = Deployment(rec, dialect_of(0), target_name="example/Target-14B", draft_name="example/Draft-0.5B")
+    target, small = DEPLOYED_NAMES
+    named = Deployment(rec, dialect_of(0), target_name=target, draft_name=small)
     return dataclasses.replace(named, **changes)
 
 

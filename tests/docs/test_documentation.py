@@ -6,13 +6,15 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer.main
 
-from advisor.cli import app
+from advisor import api
+from advisor.cli import EXIT_CODES, app
 from benchmarks.parts import CHECKS, DOCUMENTED
 from scripts import reference
 
@@ -112,6 +114,49 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     assert (tmp_path / "site" / "docs" / "index.html").exists()
+    functions = (tmp_path / "site" / "docs" / "reference" / "python.html").read_text(encoding="utf-8")
+    assert [name for name in api.__all__ if f'id="advisor.api.{name}"' not in functions] == []
+
+
+def test_every_dependency_is_reviewed_and_nothing_else() -> None:
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: named(wanted) for name, wanted in project["optional-dependencies"].items()}
+    direct, optional = named(project["dependencies"]), extras["server"] | extras["fleet"]
+    rows = dict(re.findall(r"^\| ([\w-]+) \([\d.]+(, optional)?\)", page, re.MULTILINE))
+    assert {name for name, is_optional in rows.items() if not is_optional} == direct
+    assert {name for name, is_optional in rows.items() if is_optional} == optional
+    others = page.split("For tests and checks only:")[1].split("They are not")[0]
+    developed_with = extras["test"] | extras["chaos"] | extras["notebooks"] | extras["docs"]
+    assert developed_with - optional - {"draft-advisor"} <= set(re.findall(r"[\w-]+", others))
+
+
+def named(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[>=;]", one)[0] for one in requirements}
+
+
+def test_contributing_names_every_check() -> None:
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ncheck:")[1].split("\n\n")[0]
+    tools = {"lint-imports": "import-linter", "ruff": "ruff, ruff format"}
+    told = re.search(r"make check .*", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert told is not None
+    for tool in re.findall(r"\$\(BIN\)/([\w-]+)", recipe):
+        assert tools.get(tool, tool) in told[0], tool
+
+
+def test_the_page_of_exit_codes_has_those_that_help_names() -> None:
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE))
+    lines = dict(re.findall(r"^  (\d+) +(.+)$", EXIT_CODES, re.MULTILINE))
+    assert set(rows) == set(lines)
+    assert all(rows[code].startswith(lines[code].split(":")[0]) for code in ("0", "2", "3"))
+
+
+def test_what_is_compiled_again_is_not_taken_from_pips_cache() -> None:
+    lines = [line for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()]
+    again = [line for line in lines if "--force-reinstall" in line]
+    assert len(again) > 2
+    assert [line for line in again if "--no-cache-dir" not in line] == []
 
 
 def test_a_broken_link_is_a_warning(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import advisor
-from advisor.errors import OptionError
+from advisor import exporters
+from advisor.testing import families
+from advisor.testing.exporters import ExporterConformance
 from advisor.testing.saved import SAVED, deployed
 from scripts.reference import DOCS
 
@@ -28,21 +31,27 @@ def test_the_family_can_be_asked_for(data_directory: Path) -> None:
     assert (rec.target.name, rec.target.quant) == ("My-OLMo-7B", "Q4_K_M")
 
 
-@pytest.fixture
-def exporter() -> ModuleType:
-    module = ModuleType("my_server")
-    exec(example("add-an-exporter.md", "python"), module.__dict__)
-    return module
+def test_the_family_is_as_the_suite_wants_it(tmp_path: Path) -> None:
+    path = tmp_path / "my-olmo.yaml"
+    path.write_text(example("add-a-family.md", "yaml"), encoding="utf-8")
+    assert families.problems(path) == []
 
 
-def test_the_exporter_writes_a_draft_and_a_no(exporter: ModuleType) -> None:
-    assert "--draft-tokens 4" in exporter.text(deployed(SAVED["draft"]()))
-    alone = exporter.text(deployed(SAVED["none"]()))
-    assert "Do not speculate" in alone
-    assert "--draft" not in alone
+class TestMyServer(ExporterConformance):
+    name = "my-server"
+    refuses = frozenset({"ngram", "repack"})
 
+    @pytest.fixture(autouse=True)
+    def added(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The example as the page tells to add it."""
+        module = ModuleType("advisor.exporters.my_server")
+        exec(example("add-an-exporter.md", "python"), module.__dict__)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(exporters.EXPORTERS, self.name, "my_server")
 
-@pytest.mark.parametrize("kind", ["ngram", "repack"])
-def test_the_exporter_refuses_what_its_program_has_no_words_for(exporter: ModuleType, kind: str) -> None:
-    with pytest.raises(OptionError, match="my-server cannot express"):
-        exporter.text(deployed(SAVED[kind]()))
+    def test_it_writes_a_draft_and_a_no(self) -> None:
+        text = exporters.exporter(self.name).text
+        assert "--draft-tokens 4" in text(deployed(SAVED["draft"]()))
+        alone = text(deployed(SAVED["none"]()))
+        assert "Do not speculate" in alone
+        assert "--draft" not in alone

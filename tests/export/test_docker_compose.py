@@ -57,6 +57,13 @@ def test_compose_says_where_it_cannot_pin_its_image() -> None:
         assert "The newest image" in docker_compose.text(deployment)
 
 
+def test_compose_takes_a_newer_image_for_what_the_measured_build_could_not_do_as_a_server() -> None:
+    rec = draft()
+    best = dataclasses.replace(rec.best, config=dataclasses.replace(rec.best.config, draft_sampling="probabilistic"))
+    assert not dialect_of(rec.build.llama_cpp_build).rejection_sampling
+    assert image(deployed(dataclasses.replace(rec, best=best))) == "server-cuda"
+
+
 def test_a_fork_has_no_image() -> None:
     fork = read_dialect("version: 11434 (abc)", (DATA / "b8672.help.txt").read_text())
     measured = dataclasses.replace(draft(), build=Build("llama-server", "4711", 8980))

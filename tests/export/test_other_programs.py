@@ -29,7 +29,15 @@ from advisor.testing.zoo import Recipe, build
 from advisor.types import Device, Placement, Recommendation, Sampling, Settings
 
 # vLLM, docs/features/speculative_decoding: draft_model.md and n_gram.md.
-DOCUMENTED = {"method", "model", "num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min"}
+# And its vllm/config/speculative.py: draft_sample_method.
+DOCUMENTED = {
+    "draft_sample_method",
+    "method",
+    "model",
+    "num_speculative_tokens",
+    "prompt_lookup_max",
+    "prompt_lookup_min",
+}
 
 
 @pytest.mark.parametrize(("rec", "method"), [(draft(), "draft_model"), (ngram(), "ngram")])
@@ -54,9 +62,62 @@ def test_vllm_decodes_as_was_measured_but_for_what_it_refuses_with_speculation()
     assert vllm_sampling(speculating) == {"temperature": 0.6, "top_p": 0.9, "top_k": 20}
     text = vllm.text(deployed(speculating))
     assert "min-p 0.1: vLLM refuses it" in text
-    assert "rejection sampling" in text
     alone = dataclasses.replace(none(), settings=sampled)
     assert vllm_sampling(alone) == {"temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.1}
+
+
+def test_vllm_samples_the_draft_where_that_was_better() -> None:
+    rec = with_config(draft(), draft_sampling="probabilistic")
+    assert vllm.speculative_config(deployed(rec), rec.best.config)["draft_sample_method"] == "probabilistic"
+    assert "draft_sample_method" not in vllm.speculative_config(deployed(draft()), draft().best.config)
+
+
+def with_config(rec: Recommendation, **changes: object) -> Recommendation:
+    best = dataclasses.replace(rec.best, config=dataclasses.replace(rec.best.config, **changes))
+    return dataclasses.replace(rec, best=best)
+
+
+def placed(rec: Recommendation, **changes: object) -> Recommendation:
+    candidates = (
+        dataclasses.replace(one, placement=dataclasses.replace(one.placement, **changes)) for one in rec.candidates
+    )
+    return dataclasses.replace(rec, candidates=tuple(candidates))
+
+
+@pytest.mark.parametrize("consumer", ["vllm", "mlx-lm", "lm-studio"])
+def test_a_quantized_cache_of_a_draft_is_named_where_there_is_no_setting_for_it(consumer: str) -> None:
+    with pytest.raises(OptionError, match=f"{consumer} cannot express a cache of q8_0"):
+        exporter(consumer).text(deployed(placed(draft(), cache_type="q8_0")))
+
+
+def in_little_memory(rec: Recommendation) -> Recommendation:
+    """So little that the target alone fits only with a quantized cache."""
+    rec = dataclasses.replace(rec, settings=dataclasses.replace(rec.settings, context=131072))
+    for available in range(16 * GIB, 64 * GIB, GIB // 4):
+        tight = dataclasses.replace(rec, host=dataclasses.replace(rec.host, ram_available_bytes=available))
+        if deployed(tight).placement.cache_type == "q8_0":
+            return tight
+    raise AssertionError("no such size")
+
+
+@pytest.mark.parametrize("consumer", ["vllm", "mlx-lm", "llama-cpp-python"])
+def test_a_quantized_cache_of_the_target_alone_is_named_too(consumer: str) -> None:
+    with pytest.raises(OptionError, match=f"{consumer} cannot express a cache of q8_0"):
+        exporter(consumer).text(deployed(in_little_memory(none())))
+
+
+def test_lm_studio_has_a_setting_for_the_cache_of_the_target() -> None:
+    assert "cache quantization q8_0" in exporter("lm-studio").text(deployed(in_little_memory(none())))
+
+
+def test_lm_studio_has_no_setting_for_the_threads_of_a_draft() -> None:
+    with pytest.raises(OptionError, match="lm-studio cannot express 3 threads for the draft"):
+        exporter("lm-studio").text(deployed(placed(draft(), draft_threads=3)))
+
+
+@pytest.mark.parametrize("consumer", ["vllm", "mlx-lm"])
+def test_threads_of_the_draft_are_named_where_another_engine_chooses_them(consumer: str) -> None:
+    assert "with 3 threads of its own" in exporter(consumer).text(deployed(placed(draft(), draft_threads=3)))
 
 
 def on_second_gpu(rec: Recommendation) -> Recommendation:
