@@ -39,10 +39,17 @@ def command_line() -> str:
 
     root: Any = typer.main.get_command(app)
     lines = [GENERATED, "", "# Command line", "", root.help, "", *_options(root, "advisor")]
-    for name, command in root.commands.items():
-        lines += ["", f"## advisor {name}", "", *_paragraphs(command.help), "", *_options(command, f"advisor {name}")]
+    for path, command in _commands(root, "advisor"):
+        lines += ["", f"## {path}", "", *_paragraphs(command.help), "", *_options(command, path)]
     lines += ["", "See [exit codes, files and environment](environment.md)."]
     return "\n".join(lines) + "\n"
+
+
+def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        yield f"{path} {name}", command
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
 
 
 def _options(command: Any, path: str) -> Iterator[str]:
