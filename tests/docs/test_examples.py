@@ -23,6 +23,23 @@ def example(page: str, language: str) -> str:
     return found[0]
 
 
+@pytest.mark.parametrize(
+    ("page", "suite"),
+    [
+        ("add-a-family.md", "python -m advisor.testing.families my-olmo.yaml"),
+        ("add-an-exporter.md", "advisor/testing/exporters.py"),
+        ("add-an-engine.md", "advisor/testing/engines.py"),
+        ("add-an-ngram-method.md", "advisor/testing/ngram.py"),
+    ],
+)
+def test_a_page_on_adding_says_which_suite_to_run_and_how(page: str, suite: str) -> None:
+    text = (DOCS / "how-to" / page).read_text(encoding="utf-8")
+    assert suite in text
+    told = re.findall(r"python -m pytest (tests/\S+)", text)
+    assert told
+    assert all((DOCS.parent / path).exists() for path in told)
+
+
 def test_the_family_can_be_asked_for(data_directory: Path) -> None:
     folder = data_directory / "models_catalog"
     folder.mkdir(parents=True)
