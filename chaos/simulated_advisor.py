@@ -22,5 +22,5 @@ class ReportingStore(Store):
 
 if __name__ == "__main__":
     engines.ENGINES[ENGINE] = start_engine
-    pipeline.Store = ReportingStore  # type: ignore[attr-defined]
+    vars(pipeline)["Store"] = ReportingStore
     main()

@@ -56,7 +56,7 @@ def separate_hosts(count: int) -> Iterator[tuple[Host, list[Host]]]:
             _ip("link", "add", link, "netns", hub.name, "type", "veth", "peer", "name", "up", "netns", other.name)
             for name, device, address in ((hub.name, link, ours), (other.name, "up", theirs)):
                 _ip("-n", name, "address", "add", f"{address}/24", "dev", device)
-                _ip("-n", name, "link", "set", device, "up")
+                _ip("-n", name, "link", "set", "dev", device, "up")
             others.append(other)
         yield hub, others
 

@@ -404,8 +404,9 @@ def test_two_processes_search_one_study_in_postgresql(models, tmp_path):
 
 def finished(address: str) -> list[dict[str, object]]:
     """The settings of all trials that machines have run in the only study of this database."""
-    (name,) = [name for name in optuna.get_all_study_names(address) if "-" in name]
-    trials = optuna.load_study(study_name=name, storage=address).get_trials(deepcopy=False)
+    storage = open_storage(address)
+    (name,) = [name for name in optuna.get_all_study_names(storage) if "-" in name]
+    trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
     return [one.params for one in trials if TRIAL in one.user_attrs]
 
 
