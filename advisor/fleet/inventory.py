@@ -21,6 +21,7 @@ from advisor.catalog.load import Catalog
 from advisor.catalog.names import host_named
 from advisor.catalog.records import HostEntry
 from advisor.errors import FileProblem
+from advisor.paths import expanded
 from advisor.predict.places import named_host
 from advisor.report.json_document import HOST_SCHEMA
 from advisor.types import Host, from_json
@@ -92,7 +93,7 @@ def _place(one: _Written, path: Path, catalog: Catalog) -> Place:
     if one.host:
         entry, memory_gib = host_named(one.host, catalog)
         return Place(one.name, named_host(entry, memory_gib), entry, one.count)
-    return Place(one.name, _probed(path.parent / Path(one.probe).expanduser()), None, one.count)
+    return Place(one.name, _probed(path.parent / expanded(one.probe)), None, one.count)
 
 
 def _probed(path: Path) -> Host:

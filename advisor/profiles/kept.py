@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def kept(data_dir: Path, note: Callable[[str], None]) -> list[Profile]:
 def find(digest: str, data_dir: Path) -> Profile | None:
     """The profile with this digest, None where it is not kept."""
     path = path_of(digest, data_dir)
-    return read(path) if path.exists() else None
+    return read(path) if os.path.exists(path) else None
 
 
 def _is_sound(path: Path) -> bool:
