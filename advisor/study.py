@@ -1,7 +1,7 @@
 """One question on its way through the stages: what has been found out so far, and the engine that finds out more.
 
-The order of the stages is ``pipeline.py``'s to know. This module is long because a stage is the few lines that hand what
-is known to whoever does the work: there is nothing in it to share but what is known.
+The order of the stages is ``pipeline.py``'s to know. This module is long because a stage is the few lines that hand
+what is known to whoever does the work: they share nothing but that.
 """
 
 from __future__ import annotations

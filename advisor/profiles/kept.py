@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,9 +45,12 @@ def kept(data_dir: Path, note: Callable[[str], None]) -> list[Profile]:
 
 
 def find(digest: str, data_dir: Path) -> Profile | None:
-    """The profile with this digest, None where it is not kept."""
+    """The profile with this digest, None where it is not kept. FileProblem as ``read``."""
     path = path_of(digest, data_dir)
-    return read(path) if os.path.exists(path) else None
+    try:
+        return read(path) if path.exists() else None
+    except OSError:  # not even whether it is there can be known
+        return read(path)
 
 
 def _is_sound(path: Path) -> bool:
