@@ -87,6 +87,8 @@ def place_alone(asked: Outlook, catalog: Catalog) -> Placement:
         if asked.target_entry is not None:
             smaller = _largest_that_fits(asked, asked.target_entry, catalog)
             fix = f"The largest smaller quantization that fits is {smaller}." if smaller else NONE_FITS
+        if asked.host_entry is None:
+            fix += " Another machine is named with --host."
         roomier = lending_all(asked.host, asked.host_entry)
         if roomier is not None and best_option(asked.target, None, roomier, context, k_max=0).fits:
             fix += " Or lend the GPU more memory: `sudo sysctl iogpu.wired_limit_mb=...`."
