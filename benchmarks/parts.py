@@ -54,40 +54,55 @@ BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
 
 
 def time_to_answer(host: Host, seed: int) -> Iterator[str]:
-    """The command against the sweep, and its pick against the sweep's best."""
-    target_path, draft_paths = grid.swept_models()
-    target, drafts = read_model(target_path), _by_hash(draft_paths)
-
-    def start() -> Bench:
-        return Bench(LlamaCppPython(), target, context=grid.LONG_CONTEXT, threads=host.cores_usable)
-
-    bench = start()
-    transcripts = bench.transcripts(grid.long_answers(), prompts=3, max_tokens=FINAL_TOKENS)
-    bench.engine.shutdown()  # no second model is open while something is timed
-    cells = sweep.grid(drafts, grid.SWEPT_K)
+    """The command against the sweep that it replaces: half of the sampled cells run before it, half after."""
+    long = _LongAnswers(host)
+    cells = sweep.grid(long.drafts, grid.SWEPT_K)
     chosen = sweep.sample(cells, SAMPLED_SHARE, seed)
-
-    def time_cells(some: Sequence[Config]) -> list[sweep.Timed]:
-        return [_told(sweep.time_cell(start, drafts[one.draft], one.k, transcripts, grid.LONG_TOKENS)) for one in some]
-
     half = len(chosen) // 2
-    baseline = _told(sweep.time_cell(start, None, 0, transcripts, grid.LONG_TOKENS))
-    timed = time_cells(chosen[:half])
-    answered = answer.recommend(
-        target_path, draft_paths, budget=LONG_BUDGET, context=grid.LONG_CONTEXT, max_tokens=grid.LONG_TOKENS
-    )
-    timed += time_cells(chosen[half:])
+    baseline = long.time_cell(None)
+    timed = [long.time_cell(one) for one in chosen[:half]]
+    answered = long.answered()
+    timed += [long.time_cell(one) for one in chosen[half:]]
     yield from report.time_to_answer(answered, sweep.extrapolate(len(cells), timed, baseline.wall_s))
-    yield ""
-    pick = answered.recommendation.best
-    if pick is None:
-        yield f"The advisor said: {answered.recommendation.sentence}"
+
+
+def regret(host: Host, _seed: int) -> Iterator[str]:
+    """The pick of the same command against the best of the sweep."""
+    long = _LongAnswers(host)
+    recommendation = long.answered().recommendation
+    if recommendation.best is None:
+        yield f"The advisor said: {recommendation.sentence}"
         return
-    bench = start()
-    brief = sweep.brief_sweep(bench, drafts, cells, transcripts, BRIEF_TOKENS)
-    found = sweep.finals(bench, drafts, brief, pick.config, transcripts, FINAL_TOKENS)
+    bench = long.start()
+    cells = sweep.grid(long.drafts, grid.SWEPT_K)
+    brief = sweep.brief_sweep(bench, long.drafts, cells, long.transcripts, BRIEF_TOKENS)
+    found = sweep.finals(bench, long.drafts, brief, recommendation.best.config, long.transcripts, FINAL_TOKENS)
     bench.engine.shutdown()
-    yield from report.regret_of(found, answered.recommendation, len(brief))
+    yield from report.regret_of(found, recommendation, len(brief))
+
+
+class _LongAnswers:
+    """The target, its drafts and three long answers, as draftbench sweeps them."""
+
+    def __init__(self, host: Host) -> None:
+        self._target_path, self._draft_paths = grid.swept_models()
+        self._target, self._threads = read_model(self._target_path), host.cores_usable
+        self.drafts = _by_hash(self._draft_paths)
+        bench = self.start()
+        self.transcripts = bench.transcripts(grid.long_answers(), prompts=3, max_tokens=FINAL_TOKENS)
+        bench.engine.shutdown()  # no second model is open while something is timed
+
+    def start(self) -> Bench:
+        return Bench(LlamaCppPython(), self._target, context=grid.LONG_CONTEXT, threads=self._threads)
+
+    def time_cell(self, config: Config | None) -> sweep.Timed:
+        """None: the target alone."""
+        draft, k = (self.drafts[config.draft], config.k) if config else (None, 0)
+        return _told(sweep.time_cell(self.start, draft, k, self.transcripts, grid.LONG_TOKENS))
+
+    def answered(self) -> answer.Answered:
+        limits = {"context": grid.LONG_CONTEXT, "max_tokens": grid.LONG_TOKENS}
+        return answer.recommend(self._target_path, self._draft_paths, budget=LONG_BUDGET, **limits)
 
 
 def prediction_errors(host: Host, _seed: int) -> Iterator[str]:
@@ -259,7 +274,8 @@ def _tell(line: str) -> None:
 
 Part = Callable[[Host, int], Iterator[str]]
 DOCUMENTED: dict[str, tuple[str, Part]] = {
-    "answer": ("Time to answer and regret", time_to_answer),
+    "answer": ("Time to answer", time_to_answer),
+    "regret": ("Regret", regret),
     "errors": ("Prediction error at each rung", prediction_errors),
     "server": ("The loop and the cost model against the real llama-server", real_server),
     "scaling": ("Scaling", growth),
