@@ -108,7 +108,11 @@ def recommend(
     draft_dir: DraftDirOption = None,
     workload: WorkloadOption = None,
     category: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only the prompts of this category. Can be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only the prompts of this category; of a prediction, the kind of text: code, chat ... Can be repeated.",
+        ),
     ] = None,
     context: ContextOption = 4096,
     budget: Annotated[
@@ -182,7 +186,7 @@ def recommend(
 ) -> None:
     """Say which draft model, if any, makes the target faster, and how to run it.
 
-    With files it is measured on this machine; with a name it is predicted, in about a second, before any download.
+    With files it is measured on this machine; with a name it is predicted, in a second or two, before any download.
     """
     with errors_for_people():
         check_output(output)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from advisor.catalog.matching import LocalModel
     from advisor.catalog.names import ModelRow
     from advisor.catalog.pull import PullPlan
+    from advisor.catalog.records import HostEntry
 
 MODELS_SCHEMA = "draft-advisor/models/1"
 USUAL_QUANTS = ("Q2_K", "Q3_K_M", "Q4_0", "Q4_K_M", "MXFP4", "Q5_K_M", "Q6_K", "Q8_0", "BF16", "F16")
@@ -42,10 +43,16 @@ def models(
     family: Annotated[str | None, typer.Option(metavar="NAME", help="Only this family, such as qwen3.")] = None,
     local: Annotated[bool, typer.Option("--local", help="The model files found on this machine.")] = False,
     models_dir: ModelsDirs = None,
+    hosts: Annotated[bool, typer.Option("--hosts", help="The machines that --host knows.")] = False,
     output_format: FormatOption = Format.text,
 ) -> None:
-    """List the models of the catalogue, or with --local the model files on this machine."""
+    """List the models of the catalogue, with --local the model files on this machine, with --hosts known machines."""
     with errors_for_people():
+        if hosts and (family or local or models_dir):
+            raise OptionError("--hosts lists machines, not models.", fix="Give it alone.")
+        if hosts:
+            _deliver_hosts(api.hosts(), output_format)
+            return
         if models_dir and not local:
             raise OptionError("--models-dir goes with --local.", fix="Add --local.")
         rows = api.models(family)
@@ -54,6 +61,18 @@ def models(
             _deliver_local(_local_models(models_dir or [], wanted), output_format)
         else:
             _deliver_models(rows, output_format)
+
+
+def _deliver_hosts(entries: Sequence[HostEntry], output_format: Format) -> None:
+    if output_format is Format.json:
+        fields = [
+            {"names": list(one.names), "device": one.name, "bandwidth_gb_per_s": one.bandwidth_gb_per_s}
+            for one in entries
+        ]
+        _deliver_json({"schema": MODELS_SCHEMA, "hosts": fields})
+        return
+    cells = [(name, one.name, f"{one.bandwidth_gb_per_s:g} GB/s") for one in entries for name in one.names]
+    deliver(lambda stream: _print_table(stream, ("host", "device", "bandwidth"), cells), None)
 
 
 def _deliver_models(rows: Sequence[ModelRow], output_format: Format) -> None:

@@ -131,6 +131,14 @@ def test_an_unknown_family_suggests_the_known() -> None:
     assert "Qwen3" in refused("models", "--family", "qwem3").replace("qwen", "Qwen")
 
 
+def test_hosts_are_listed_by_the_names_that_host_takes() -> None:
+    parsed = json.loads(run("models", "--hosts", "--format", "json").stdout)
+    by_name = {name: one for one in parsed["hosts"] for name in one["names"]}
+    assert by_name["m4-max-128gb"]["bandwidth_gb_per_s"] == 546
+    assert "m4-max-128gb" in run("models", "--hosts").stdout
+    assert "--hosts" in refused("models", "--hosts", "--local")
+
+
 def test_a_models_folder_without_local_is_a_mistake(tmp_path: Path) -> None:
     assert "--local" in refused("models", "--models-dir", tmp_path)
 

@@ -12,7 +12,7 @@
     observe     a running llama-server beside its recommendation          -> View
     probe       the machine                                               -> Host
     doctor      what is found, what is missing, how to fix each           -> Findings
-    models, local_models, pull      what the catalogue knows, what is on this disk, and a download
+    models, hosts, local_models, pull      what the catalogue knows, what is on this disk, and a download
     import_results, fit_priors      measurements of others, and priors that have learnt from them
     export_profile, import_profiles, merge_profiles, list_profiles      acceptance that travels between machines
     run_worker                      this machine replays drafts for others
@@ -29,7 +29,7 @@ by default that of the command line, so that what one has measured the other kno
 from __future__ import annotations
 
 from advisor.api.answers import recommend, recommend_fleet, sweep
-from advisor.api.machine import doctor, local_models, models, probe, pull, run_worker
+from advisor.api.machine import doctor, hosts, local_models, models, probe, pull, run_worker
 from advisor.api.sharing import (
     export_profile,
     fit_priors,
@@ -47,6 +47,7 @@ __all__ = [
     "export",
     "export_profile",
     "fit_priors",
+    "hosts",
     "import_profiles",
     "import_results",
     "list_profiles",

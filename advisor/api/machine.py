@@ -14,6 +14,7 @@ from advisor.types import Host
 if TYPE_CHECKING:
     from advisor.catalog.matching import LocalModel
     from advisor.catalog.names import ModelRow
+    from advisor.catalog.records import HostEntry
     from advisor.checkup import Finding
 
 
@@ -48,6 +49,19 @@ def models(family: str | None = None, *, store: PathText | None = None) -> tuple
 
     with kept_in(store):
         return list_models(user_catalog(), family)
+
+
+def hosts(*, store: PathText | None = None) -> tuple[HostEntry, ...]:
+    """The machines and graphics cards that ``recommend(host=...)`` knows, under ``names`` of each.
+
+    >>> import advisor
+    >>> advisor.hosts()[0].names[0]
+    'm1-8gb'
+    """
+    from advisor.user_catalog import user_catalog
+
+    with kept_in(store):
+        return user_catalog().hosts
 
 
 def local_models(

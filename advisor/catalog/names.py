@@ -273,7 +273,7 @@ def _did_you_mean(near: Iterable[str]) -> str:
 
 def host_names(catalog: Catalog) -> tuple[str, ...]:
     """Every name a host can be asked for by: id-<memory>gb."""
-    return tuple(f"{host.id}-{memory}gb" for host in catalog.hosts for memory in host.memory_gib)
+    return tuple(name for host in catalog.hosts for name in host.names)
 
 
 def host_named(text: str, catalog: Catalog) -> tuple[HostEntry, int]:

@@ -155,6 +155,10 @@ class HostEntry:
     matches: tuple[str, ...] = ()
     other_backends: tuple[Backend, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{self.id}-{memory}gb" for memory in self.memory_gib)
+
 
 @dataclass(frozen=True)
 class Hosts:
