@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -77,13 +78,13 @@ class Station:
     _extra_buffers: bool = True
 
     def describe(self, wanted: frozenset[str]) -> Described:
-        return Described(self._versions(), wanted & self.files().keys())
+        return Described(self._versions, wanted & self.files().keys())
 
     def replay(self, task: ReplayTask, asked: Versions) -> Outcome | Declined:
         """Declined where it would not be like the asker's own, and where this machine measures, lacks the file or the
         memory. It holds the lock of timings meanwhile, so that nothing is timed beside it."""
-        if not self._versions().replay_alike(asked):
-            return Declined(f"it has {self._versions()}, asked for is {asked}")
+        if not self._versions.replay_alike(asked):
+            return Declined(f"it has {self._versions}, asked for is {asked}")
         path = self.files().get(task.draft.content_hash)
         if path is None:
             return Declined(f"{task.draft.label} is not there")
@@ -108,6 +109,7 @@ class Station:
             outputs=SCORING_COPIES * ROWS_AT_ONCE,
         )
 
+    @cached_property
     def _versions(self) -> Versions:
         return Versions(advisor_version(), self._engine().build)
 
