@@ -111,7 +111,7 @@ def recommend(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Only the prompts of this category; of a prediction, the kind of text: code, chat ... Can be repeated.",
+            help="Only prompts of this category; of a prediction, the kind of text: code, chat ... Can be repeated.",
         ),
     ] = None,
     context: ContextOption = 4096,
