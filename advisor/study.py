@@ -197,13 +197,13 @@ class Study:
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         self._curves = Curves(self._runner, self._store, self._conditions())
         for visit in range(VISITS):
-            if visit and not self._has_time_for_a_run():
+            if visit and not (self._curves.is_known(visit) or self._has_time_for_a_run()):
                 return
             self._curves.visit_target(visit)
             failures: dict[str, AdvisorError] = {}
             for candidate in self._contenders() if visit else list(self._candidates):
-                if visit and not self._has_time_for_a_run():
-                    break
+                if visit and not (self._curves.is_known(visit, candidate) or self._has_time_for_a_run()):
+                    continue
                 try:
                     self._curves.visit_draft(candidate, visit, among=len(self._candidates))
                 except EngineError as error:

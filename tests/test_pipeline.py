@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -35,6 +36,7 @@ from advisor.reasons import explain
 from advisor.report import json_document
 from advisor.runs import RunMeasurer
 from advisor.store import Store
+from advisor.study import Study
 from advisor.testing.builders import TARGET_S, make_candidate, make_gpu_host, make_host, make_model
 from advisor.types import (
     Config,
@@ -751,6 +753,15 @@ def test_a_target_that_is_here_but_does_not_fit_is_not_measured(monkeypatch):
 SAMPLED_WELL = dataclasses.replace(
     WORLD, drafts={name: dataclasses.replace(one, chance=0.95) for name, one in WORLD.drafts.items()}
 )
+
+
+def test_what_was_measured_counts_however_little_time_is_left(models, monkeypatch):
+    noisy = dataclasses.replace(WORLD, noise=lambda call: 1 + 0.02 * math.sin(call))
+    first = ask(noisy)
+    monkeypatch.setattr(Study, "_has_time_for_a_run", lambda study: False)
+    again = ask(noisy)
+    assert again.target_curve == first.target_curve
+    assert again.estimates == first.estimates
 
 
 def test_rejection_sampling_is_recommended_where_it_accepts_more(models):

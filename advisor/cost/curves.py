@@ -81,18 +81,9 @@ def measure_curve(
     measurements of the same curve at different times; they are kept apart and joined by ``merged``. Unsettled rounds
     are measured again once while ``budget_s`` lasts; at least one round is always measured.
     """
-    key: dict[str, object] = {
-        "host": host,
-        "build": runner.build.key,
-        "repack_off": runner.repack_off,
-        "models": {name: model.content_hash for name, model in models.items()},
-        "role": role,
-        "loading": dict(loading),
-        "points": list(points),
-        "depth": depth,
-        "sampled": sampling.temperature > 0,
-        "visit": visit,
-    }
+    key = curve_key(
+        runner, models, role, host=host, loading=loading, points=points, depth=depth, sampling=sampling, visit=visit
+    )
     stored = store.get("curve", key, CostCurve)
     if stored is not None:
         return stored
@@ -106,6 +97,33 @@ def measure_curve(
     curve = _curve(operations, settled or measured, role, depth)
     store.put("curve", key, curve, wall_s=time.perf_counter() - started)
     return curve
+
+
+def curve_key(
+    runner: Runner,
+    models: Mapping[Role, Model],
+    role: Role,
+    *,
+    host: str,
+    loading: Mapping[str, object],
+    points: Sequence[int],
+    depth: int,
+    sampling: Sampling,
+    visit: int,
+) -> dict[str, object]:
+    """What a curve is kept under, by everything that it depends on."""
+    return {
+        "host": host,
+        "build": runner.build.key,
+        "repack_off": runner.repack_off,
+        "models": {name: model.content_hash for name, model in models.items()},
+        "role": role,
+        "loading": dict(loading),
+        "points": list(points),
+        "depth": depth,
+        "sampled": sampling.temperature > 0,
+        "visit": visit,
+    }
 
 
 def curve_operations(role: Role, points: Sequence[int]) -> list[Operation]:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TypedDict
 
-from advisor.cost.curves import curve_points, drift, loading, measure_curve, merged, text_for_timing, typical_depth
+from advisor.cost.curves import (
+    curve_key,
+    curve_points,
+    drift,
+    loading,
+    measure_curve,
+    merged,
+    text_for_timing,
+    typical_depth,
+)
 from advisor.engines.again import asked_again_once
 from advisor.engines.base import LONGEST_CHAIN, LoadOptions, Role, Runner
 from advisor.store import Store
@@ -33,6 +43,19 @@ class Conditions:
     share_s: float
 
 
+class _Asked(TypedDict):
+    """What a curve is kept under."""
+
+    models: dict[Role, Model]
+    role: Role
+    host: str
+    loading: dict[str, object]
+    points: tuple[int, ...]
+    depth: int
+    sampling: Sampling
+    visit: int
+
+
 class Curves:
     """What was measured so far; the store is asked first. ``runner`` holds the target."""
 
@@ -55,41 +78,47 @@ class Curves:
         """How far the target's own speed moved over everything measured."""
         return drift([*self._target, *(curve for visits in self._drafts.values() for curve in visits)])
 
+    def is_known(self, visit: int, candidate: Candidate | None = None) -> bool:
+        """Whether an earlier study measured this visit: it takes no time."""
+        asked = self._asked(candidate, visit)
+        return self._store.get("curve", curve_key(self._runner, **asked), CostCurve) is not None
+
     def visit_target(self, visit: int) -> None:
         """The target alone. Raises EngineError when it fails twice."""
         self._runner.close("draft")
-        self._target.append(asked_again_once(partial(self._curve, "target", None, visit, self._conditions.share_s)))
+        self._target.append(asked_again_once(partial(self._curve, None, visit, self._conditions.share_s)))
 
     def visit_draft(self, candidate: Candidate, visit: int, *, among: int) -> None:
         """One of ``among`` drafts that share the time. Raises EngineError."""
         conditions, draft = self._conditions, candidate.draft
         options = LoadOptions.of_draft(candidate.placement, conditions.context, conditions.threads)
         self._runner.open("draft", draft, options)
-        curve = self._curve("draft", candidate, visit, conditions.share_s / among)
+        curve = self._curve(candidate, visit, conditions.share_s / among)
         self._drafts.setdefault(draft.content_hash, []).append(curve)
 
-    def _curve(self, role: Role, candidate: Candidate | None, visit: int, budget_s: float) -> CostCurve:
-        here = self._conditions
+    def _curve(self, candidate: Candidate | None, visit: int, budget_s: float) -> CostCurve:
+        asked, texts = self._asked(candidate, visit), self._conditions.texts
+        text, rounds = text_for_timing(texts, asked["depth"] + self._length), ROUNDS_PER_VISIT[asked["role"]]
+        return measure_curve(self._runner, self._store, **asked, text=text, rounds=rounds, budget_s=budget_s)
+
+    @property
+    def _length(self) -> int:
+        return max(self._conditions.k_max + 1, LONGEST_CHAIN)
+
+    def _asked(self, candidate: Candidate | None, visit: int) -> _Asked:
+        here, b_max = self._conditions, self._conditions.k_max + 1
+        # Of a draft's curve a step needs d(1) often and the re-evaluation d(k + 1) once: a few points of that do.
+        coarse = candidate is not None or 3 * b_max * here.token_s > here.share_s
         models: dict[Role, Model] = {"target": here.target}
         if candidate is not None:
             models["draft"] = candidate.draft
-        b_max = here.k_max + 1
-        length = max(b_max, LONGEST_CHAIN)
-        depth = min(typical_depth(here.texts), here.context - length)
-        # Of a draft's curve a step needs d(1) often and the re-evaluation d(k + 1) once: a few points of that do.
-        coarse = role == "draft" or 3 * b_max * here.token_s > here.share_s
-        return measure_curve(
-            self._runner,
-            self._store,
-            models,
-            role,
-            host=here.host,
-            loading=loading(here.threads, here.place, candidate.placement if candidate else None),
-            points=curve_points(b_max, coarse=coarse),
-            depth=depth,
-            text=text_for_timing(here.texts, depth + length),
-            sampling=here.sampling,
-            rounds=ROUNDS_PER_VISIT[role],
-            budget_s=budget_s,
-            visit=visit,
-        )
+        return {
+            "models": models,
+            "role": "target" if candidate is None else "draft",
+            "host": here.host,
+            "loading": loading(here.threads, here.place, candidate.placement if candidate else None),
+            "points": curve_points(b_max, coarse=coarse),
+            "depth": min(typical_depth(here.texts), here.context - self._length),
+            "sampling": here.sampling,
+            "visit": visit,
+        }
