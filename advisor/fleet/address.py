@@ -46,12 +46,14 @@ def exposure(scheduler: str) -> str:
 
 
 def loopback_host(scheduler: str) -> str | None:
-    """The host where it is this machine alone, None where others can reach it."""
+    """The host, as an address has it, where it is this machine alone; None where others can reach it."""
     try:
         host = urlsplit(_with_scheme(scheduler)).hostname or ""
-        return host if host == "localhost" or ipaddress.ip_address(host).is_loopback else None
+        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
+            return f"[{host}]" if ":" in host else host
     except ValueError:
-        return None
+        pass
+    return None
 
 
 def _scheme(scheduler: str) -> str:

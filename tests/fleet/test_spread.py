@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distributed.comm.addressing import address_from_user_args
 from typer.testing import CliRunner
 
 from advisor.acceptance.replay import P_MIN_GRID, Outcome, ReplaysHere, ReplayTask
@@ -19,6 +20,7 @@ from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.simulated import SimulatedEngine
 from advisor.errors import ServerProblem
 from advisor.fleet import spread as spreading
+from advisor.fleet.address import loopback_host
 from advisor.fleet.spread import SpreadReplays, spread_over
 from advisor.gguf import read_model
 from advisor.host.files import HOST_LOCK_NAME, timing_lock
@@ -267,6 +269,12 @@ def test_a_scheduler_that_others_can_reach_and_read_is_warned_of(scheduler, expo
     notes: list[str] = []
     spread_over(scheduler, notes.append)
     assert [scheduler in note and "run code on every machine" in note for note in notes] == [True] * exposed
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_host_of_loopback_is_one_that_dask_can_listen_on(host):
+    found = loopback_host(f"tcp://{host}:8786")
+    assert address_from_user_args(host=found, port=0) == f"tcp://{host}:0"
 
 
 def test_for_a_scheduler_on_loopback_a_worker_listens_on_loopback_only(dask):
