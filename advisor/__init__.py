@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from advisor.api import export as export
     from advisor.api import export_profile as export_profile
     from advisor.api import fit_priors as fit_priors
+    from advisor.api import hosts as hosts
     from advisor.api import import_profiles as import_profiles
     from advisor.api import import_results as import_results
     from advisor.api import list_profiles as list_profiles
@@ -53,6 +54,7 @@ _HOMES = {
     "export": "advisor.api",
     "export_profile": "advisor.api",
     "fit_priors": "advisor.api",
+    "hosts": "advisor.api",
     "import_profiles": "advisor.api",
     "import_results": "advisor.api",
     "list_profiles": "advisor.api",

@@ -21,7 +21,8 @@ from advisor.plan import Plan
 from advisor.progress import Silent
 from advisor.search import _choosing, search, unmeasured_pick
 from advisor.shared_study import BY, LOST_AFTER, TRIAL, Peers, Sharing, agreed, lies, open_storage
-from advisor.types import Config, Trial
+from advisor.testing.builders import make_estimate, make_model, make_trial
+from advisor.types import Config, Trial, to_json
 from tests.fleet.cluster import ROOT
 from tests.fleet.postgres import missing, postgres
 from tests.machines import WORLD_A, Machine, machine_a, models, true_speedup
@@ -197,7 +198,7 @@ def test_a_machine_that_was_killed_while_it_wrote_its_trial_is_not_waited_for_wi
 def test_of_two_machines_that_begin_the_same_the_later_one_steps_back(database, tmp_path):
     taken = first_choice(tmp_path)
     empty_study(database)
-    study, _ = begun_elsewhere(database, taken)
+    study, trial_id = begun_elsewhere(database, taken)
     space = study.get_trials()[-1].distributions
 
     def asked_now() -> optuna.Trial:
@@ -206,6 +207,12 @@ def test_of_two_machines_that_begin_the_same_the_later_one_steps_back(database, 
 
     peers = Peers(study, lambda _params: taken, len(space), 10, "this machine")
     assert not peers.claims(asked_now())
+    trial = make_trial(make_estimate(make_model("Draft-A"), 1.5, 4), prompts=2)
+    study._storage.set_trial_user_attr(trial_id, TRIAL, to_json(trial).decode())
+    study._storage.set_trial_state_values(trial_id, optuna.trial.TrialState.COMPLETE, [1.5])
+    assert not peers.claims(asked_now())  # it ended after this machine chose, which knew nothing of it
+    assert peers.news() == [trial]
+    assert peers.claims(asked_now())
 
 
 def test_a_lie_says_what_is_believed():
