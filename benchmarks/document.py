@@ -9,8 +9,8 @@ from pathlib import Path
 PATH = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench`. The models are real files of synthetic size, made from one small model
-(advisor/testing/zoo.py); each section says where and when it was measured.
+Written by `make bench` and `python -m benchmarks PART --keep`. The models are real files of synthetic size, made from one
+small model (advisor/testing/zoo.py); each section says where and when it was measured.
 """
 
 
@@ -21,7 +21,9 @@ def with_section(document: str, title: str, section: str, order: Sequence[str]) 
     }
     sections[title] = section
     known = [sections[name].strip() for name in order if name in sections]
-    return "\n\n".join((HEAD.strip(), *known)) + "\n"
+    missing = [name for name in order if name not in sections]
+    note = [f"Not measured yet: {'; '.join(missing)}."] if missing else []
+    return "\n\n".join((HEAD.strip(), *note, *known)) + "\n"
 
 
 def keep(title: str, section: str, order: Sequence[str]) -> None:
