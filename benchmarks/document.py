@@ -9,8 +9,8 @@ from pathlib import Path
 PATH = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench` and `python -m benchmarks PART --keep`. The models are real files of synthetic size, made from one
-small model (advisor/testing/zoo.py); each section says where and when it was measured.
+Written by `make bench` and `python -m benchmarks PART --keep`. The models are real files of synthetic size, made from
+one small model (advisor/testing/zoo.py); each section says where and when it was measured.
 """
 
 
