@@ -22,7 +22,7 @@ def with_section(document: str, title: str, section: str, order: Sequence[str]) 
     sections[title] = section
     known = [sections[name].strip() for name in order if name in sections]
     missing = [name for name in order if name not in sections]
-    note = [f"Not measured yet: {'; '.join(missing)}."] if missing else []
+    note = [f"Not kept here yet: {'; '.join(missing)}."] if missing else []
     return "\n\n".join((HEAD.strip(), *note, *known)) + "\n"
 
 

@@ -18,9 +18,9 @@ def test_sections_stand_in_order_and_are_replaced_alone():
     text = document.with_section(text, "First", "## First\n\n- one\n", ORDER)
     text = document.with_section(text, "Second", "## Second\n\nnew\n\n### within\n", ORDER)
     assert text == (
-        f"{document.HEAD}\nNot measured yet: Third.\n\n## First\n\n- one\n\n## Second\n\nnew\n\n### within\n"
+        f"{document.HEAD}\nNot kept here yet: Third.\n\n## First\n\n- one\n\n## Second\n\nnew\n\n### within\n"
     )
-    assert "Not measured" not in document.with_section(text, "Third", "## Third\n", ORDER)
+    assert "Not kept" not in document.with_section(text, "Third", "## Third\n", ORDER)
 
 
 @pytest.fixture
