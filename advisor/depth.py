@@ -22,7 +22,15 @@ import numpy as np
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.replay import P_MIN_GRID, ROWS_AT_ONCE, trace_key
 from advisor.acceptance.walk import Acceptance, DraftAcceptance
-from advisor.cost.curves import curve_points, loading, measure_curve, reference, text_for_timing, typical_depth
+from advisor.cost.curves import (
+    CurveQuestion,
+    curve_points,
+    loading,
+    measure_curve,
+    reference,
+    text_for_timing,
+    typical_depth,
+)
 from advisor.cost.step_law import NO_DRAFT, StepLaw
 from advisor.engines.base import LONGEST_CHAIN, NO_ROLLOUT, Engine, LoadOptions, Role, RolloutOptions, Runner
 from advisor.errors import EngineError
@@ -269,21 +277,19 @@ class _Look:
 
     def _curve(self, role: Role, depth: int) -> CostCurve:
         ground = self._ground
-        curve = measure_curve(
-            self._timer,
-            self._store,
+        asked = CurveQuestion(
             self._models,
             role,
-            host=ground.host,
-            loading=loading(ground.settings.threads, ground.place, self._draft_place),
-            points=curve_points(self._config.k + 1, coarse=True),
-            depth=depth,
-            text=self._text[: depth + self._length],
-            sampling=ground.settings.sampling,
-            rounds=ROUNDS,
-            budget_s=ROUNDS_SHARE * self._allowance_s / (2 * len(self._models)),
-            visit=OWN_VISIT,
+            ground.host,
+            loading(ground.settings.threads, ground.place, self._draft_place),
+            curve_points(self._config.k + 1, coarse=True),
+            depth,
+            ground.settings.sampling,
+            OWN_VISIT,
         )
+        text = self._text[: depth + self._length]
+        budget_s = ROUNDS_SHARE * self._allowance_s / (2 * len(self._models))
+        curve = measure_curve(self._timer, self._store, asked, text=text, rounds=ROUNDS, budget_s=budget_s)
         self._progress.step(f"{role}, {depth:,} tokens")
         return curve
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from advisor.acceptance.transcripts import spread, write_transcripts
-from advisor.cost.curves import curve_points, measure_curve, text_for_timing, typical_depth
+from advisor.cost.curves import CurveQuestion, curve_points, measure_curve, text_for_timing, typical_depth
 from advisor.engines.base import Engine, LoadOptions, Role, RolloutOptions
 from advisor.progress import Silent
 from advisor.store import Store
@@ -66,21 +66,11 @@ class Bench:
     ) -> CostCurve:
         """t(b) or d(b) with both models loaded, b = 1 .. ``b_max``."""
         self.open(draft)
-        depth = typical_depth(transcripts)
-        return measure_curve(
-            self.engine,
-            Store.in_memory(),
-            {"target": self.target, "draft": draft},
-            role,
-            host="here",
-            loading={"threads": self.threads},
-            points=curve_points(b_max, coarse=role == "draft"),
-            depth=depth,
-            text=text_for_timing(transcripts, depth + b_max),
-            sampling=self.sampling,
-            rounds=rounds,
-            budget_s=CURVE_BUDGET_S,
-        )
+        models: dict[Role, Model] = {"target": self.target, "draft": draft}
+        points, depth = curve_points(b_max, coarse=role == "draft"), typical_depth(transcripts)
+        asked = CurveQuestion(models, role, "here", {"threads": self.threads}, points, depth, self.sampling)
+        text = text_for_timing(transcripts, depth + b_max)
+        return measure_curve(self.engine, Store.in_memory(), asked, text=text, rounds=rounds, budget_s=CURVE_BUDGET_S)
 
     def answer(self, transcript: Transcript, max_tokens: int) -> Run:
         return self.engine.answer(transcript.prompt_tokens, self.sampling, max_tokens)

@@ -59,71 +59,64 @@ def loading(threads: int, target: Placement, draft: Placement | None) -> dict[st
     }
 
 
-def measure_curve(
-    runner: Runner,
-    store: Store,
-    models: dict[Role, Model],
-    role: Role,
-    *,
-    host: str,
-    loading: Mapping[str, object],
-    points: Sequence[int],
-    depth: int,
-    text: Sequence[int],
-    sampling: Sampling,
-    rounds: int,
-    budget_s: float,
-    visit: int = 0,
-) -> CostCurve:
-    """A few rounds of the curve of the target or of the draft, from the store if they are there.
+@dataclass(frozen=True)
+class CurveQuestion:
+    """One visit to the curve of the target or of the draft, by everything that it depends on beside the build.
 
     ``models`` names what the runner holds, ``loading`` how (see the function of that name). ``visit`` numbers
-    measurements of the same curve at different times; they are kept apart and joined by ``merged``. Unsettled rounds
-    are measured again once while ``budget_s`` lasts; at least one round is always measured.
+    measurements of the same curve at different times; they are kept apart and joined by ``merged``.
     """
-    key = curve_key(
-        runner, models, role, host=host, loading=loading, points=points, depth=depth, sampling=sampling, visit=visit
-    )
-    stored = store.get("curve", key, CostCurve)
-    if stored is not None:
-        return stored
+
+    models: Mapping[Role, Model]
+    role: Role
+    host: str
+    loading: Mapping[str, object]
+    points: tuple[int, ...]
+    depth: int
+    sampling: Sampling
+    visit: int = 0
+
+    def key(self, runner: Runner) -> dict[str, object]:
+        """What the store keeps it under."""
+        return {
+            "host": self.host,
+            "build": runner.build.key,
+            "repack_off": runner.repack_off,
+            "models": {name: model.content_hash for name, model in self.models.items()},
+            "role": self.role,
+            "loading": dict(self.loading),
+            "points": list(self.points),
+            "depth": self.depth,
+            "sampled": self.sampling.temperature > 0,
+            "visit": self.visit,
+        }
+
+
+def known_curve(runner: Runner, store: Store, asked: CurveQuestion) -> CostCurve | None:
+    """What an earlier study measured; it takes no time."""
+    return store.get("curve", asked.key(runner), CostCurve)
+
+
+def measure_curve(
+    runner: Runner, store: Store, asked: CurveQuestion, *, text: Sequence[int], rounds: int, budget_s: float
+) -> CostCurve:
+    """A few rounds of the curve, from the store if they are there.
+
+    Unsettled rounds are measured again once while ``budget_s`` lasts; at least one round is always measured.
+    """
+    known = known_curve(runner, store, asked)
+    if known is not None:
+        return known
     started = time.perf_counter()
-    operations = curve_operations(role, points)
+    operations, depth, sampling = curve_operations(asked.role, asked.points), asked.depth, asked.sampling
     measured = runner.time_decodes(operations, text, depth, sampling, rounds=rounds, budget_s=budget_s)
     unsettled = sum(not _settled(operations, one) for one in measured)
     if unsettled and time.perf_counter() - started < budget_s:
         measured += runner.time_decodes(operations, text, depth, sampling, rounds=unsettled, budget_s=budget_s / 2)
     settled = [one for one in measured if _settled(operations, one)]
-    curve = _curve(operations, settled or measured, role, depth)
-    store.put("curve", key, curve, wall_s=time.perf_counter() - started)
+    curve = _curve(operations, settled or measured, asked.role, depth)
+    store.put("curve", asked.key(runner), curve, wall_s=time.perf_counter() - started)
     return curve
-
-
-def curve_key(
-    runner: Runner,
-    models: Mapping[Role, Model],
-    role: Role,
-    *,
-    host: str,
-    loading: Mapping[str, object],
-    points: Sequence[int],
-    depth: int,
-    sampling: Sampling,
-    visit: int,
-) -> dict[str, object]:
-    """What a curve is kept under, by everything that it depends on."""
-    return {
-        "host": host,
-        "build": runner.build.key,
-        "repack_off": runner.repack_off,
-        "models": {name: model.content_hash for name, model in models.items()},
-        "role": role,
-        "loading": dict(loading),
-        "points": list(points),
-        "depth": depth,
-        "sampled": sampling.temperature > 0,
-        "visit": visit,
-    }
 
 
 def curve_operations(role: Role, points: Sequence[int]) -> list[Operation]:

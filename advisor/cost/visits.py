@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TypedDict
 
 from advisor.cost.curves import (
-    curve_key,
+    CurveQuestion,
     curve_points,
     drift,
+    known_curve,
     loading,
     measure_curve,
     merged,
@@ -43,19 +43,6 @@ class Conditions:
     share_s: float
 
 
-class _Asked(TypedDict):
-    """What a curve is kept under."""
-
-    models: dict[Role, Model]
-    role: Role
-    host: str
-    loading: dict[str, object]
-    points: tuple[int, ...]
-    depth: int
-    sampling: Sampling
-    visit: int
-
-
 class Curves:
     """What was measured so far; the store is asked first. ``runner`` holds the target."""
 
@@ -80,8 +67,7 @@ class Curves:
 
     def is_known(self, visit: int, candidate: Candidate | None = None) -> bool:
         """Whether an earlier study measured this visit: it takes no time."""
-        asked = self._asked(candidate, visit)
-        return self._store.get("curve", curve_key(self._runner, **asked), CostCurve) is not None
+        return known_curve(self._runner, self._store, self._asked(candidate, visit)) is not None
 
     def visit_target(self, visit: int) -> None:
         """The target alone. Raises EngineError when it fails twice."""
@@ -97,28 +83,29 @@ class Curves:
         self._drafts.setdefault(draft.content_hash, []).append(curve)
 
     def _curve(self, candidate: Candidate | None, visit: int, budget_s: float) -> CostCurve:
-        asked, texts = self._asked(candidate, visit), self._conditions.texts
-        text, rounds = text_for_timing(texts, asked["depth"] + self._length), ROUNDS_PER_VISIT[asked["role"]]
-        return measure_curve(self._runner, self._store, **asked, text=text, rounds=rounds, budget_s=budget_s)
+        asked = self._asked(candidate, visit)
+        text = text_for_timing(self._conditions.texts, asked.depth + self._length)
+        rounds = ROUNDS_PER_VISIT[asked.role]
+        return measure_curve(self._runner, self._store, asked, text=text, rounds=rounds, budget_s=budget_s)
 
     @property
     def _length(self) -> int:
         return max(self._conditions.k_max + 1, LONGEST_CHAIN)
 
-    def _asked(self, candidate: Candidate | None, visit: int) -> _Asked:
+    def _asked(self, candidate: Candidate | None, visit: int) -> CurveQuestion:
         here, b_max = self._conditions, self._conditions.k_max + 1
         # Of a draft's curve a step needs d(1) often and the re-evaluation d(k + 1) once: a few points of that do.
         coarse = candidate is not None or 3 * b_max * here.token_s > here.share_s
         models: dict[Role, Model] = {"target": here.target}
         if candidate is not None:
             models["draft"] = candidate.draft
-        return {
-            "models": models,
-            "role": "target" if candidate is None else "draft",
-            "host": here.host,
-            "loading": loading(here.threads, here.place, candidate.placement if candidate else None),
-            "points": curve_points(b_max, coarse=coarse),
-            "depth": min(typical_depth(here.texts), here.context - self._length),
-            "sampling": here.sampling,
-            "visit": visit,
-        }
+        return CurveQuestion(
+            models,
+            "target" if candidate is None else "draft",
+            here.host,
+            loading(here.threads, here.place, candidate.placement if candidate else None),
+            curve_points(b_max, coarse=coarse),
+            min(typical_depth(here.texts), here.context - self._length),
+            here.sampling,
+            visit,
+        )

@@ -7,6 +7,7 @@ import pytest
 
 from advisor.cost.curves import (
     TARGET_ANCHOR,
+    CurveQuestion,
     Reference,
     curve_operations,
     curve_points,
@@ -37,18 +38,17 @@ def measure(engine: SimulatedEngine, store: Store, role="target", rounds=5, **ch
     options = LoadOptions(512, 2)
     engine.open("target", TARGET, options)
     engine.open("draft", DRAFT, options)
-    arguments = {
+    asked = {
+        "models": {"target": TARGET, "draft": DRAFT},
+        "role": role,
         "host": "h",
         "loading": {"threads": 2},
         "points": curve_points(5, coarse=False),
         "depth": 100,
-        "text": tuple(range(105)),
         "sampling": Sampling(),
-        "rounds": rounds,
-        "budget_s": 60,
     }
-    models = {"target": TARGET, "draft": DRAFT}
-    return measure_curve(engine, store, models, role, **{**arguments, **changes})
+    question = CurveQuestion(**{**asked, **changes})
+    return measure_curve(engine, store, question, text=tuple(range(105)), rounds=rounds, budget_s=60)
 
 
 def in_target_passes(curve: CostCurve, role="target"):
