@@ -173,21 +173,24 @@ class Peers:
 
     def news(self) -> list[Trial]:
         """What others have finished since this was asked last. OSError where the database is lost."""
-        found = self._untold()
+        found = self._untold(self._trials())
         self._seen.update(one.number for one in found)
         trials = [_trial(one.user_attrs[TRIAL]) for one in found]
         return [trial for trial in trials if trial is not None]
 
     def pending(self) -> list[Config]:
         """What others are running. A trial of somebody who was killed does not count for ever. OSError as ``news``."""
-        return [self._config_of(one.params) for one in self._running() if len(one.params) == self._dimensions]
+        return [
+            self._config_of(one.params) for one in self._running(self._trials()) if len(one.params) == self._dimensions
+        ]
 
     def claims(self, asked: optuna.Trial) -> bool:
         """Whether this trial is this machine's to run: no other began the same one first, nor has ended it since this
         machine chose."""
         asked.set_user_attr(BY, self._me)
         for _ in range(WRITTEN_TRIES):
-            earlier = [one for one in (*self._running(), *self._untold()) if one.number < asked.number]
+            known = [one for one in self._trials() if one.number < asked.number]
+            earlier = [*self._running(known), *self._untold(known)]
             if all(len(one.params) == self._dimensions for one in earlier):
                 break
             self._sleep(WRITTEN_SOON_S)  # it is being written, or who wrote was killed
@@ -196,16 +199,16 @@ class Peers:
     def tell_of(self, asked: optuna.Trial, trial: Trial) -> None:
         asked.set_user_attr(TRIAL, to_json(trial).decode())
 
-    def _untold(self) -> list[optuna.trial.FrozenTrial]:
+    def _untold(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
         """What others have finished, and ``news`` has not told of yet."""
-        ended = [one for one in self._trials() if one.state.is_finished() and one.number not in self._seen]
+        ended = [one for one in trials if one.state.is_finished() and one.number not in self._seen]
         return [one for one in ended if one.user_attrs.get(BY) != self._me and TRIAL in one.user_attrs]
 
-    def _running(self) -> list[optuna.trial.FrozenTrial]:
+    def _running(self, trials: Sequence[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
         """Those of others in which something has changed lately."""
         from optuna.trial import TrialState
 
-        running = [one for one in self._trials() if one.state == TrialState.RUNNING]
+        running = [one for one in trials if one.state == TrialState.RUNNING]
         others = [one for one in running if one.user_attrs.get(BY) != self._me]
         return [one for one in others if self._unchanged_s(one) < self._lost_after_s]
 
