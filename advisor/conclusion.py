@@ -14,6 +14,7 @@ from advisor.types import (
     CostCurve,
     Estimate,
     Placement,
+    Rejected,
     Trial,
     pooled_token_s,
 )
@@ -99,6 +100,11 @@ def cache_note(place: Placement) -> tuple[str, ...]:
         f"Keys and values are kept as {place.cache_type}, target and draft: as {PLAIN_CACHE} no pair fits in memory at "
         "this context. All was measured so; the text can differ a little from that of a plain cache.",
     )
+
+
+def reasons(rejected: Sequence[Rejected]) -> str:
+    """Why each left the race, a line each, as an error lists them."""
+    return "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in rejected)
 
 
 def not_weighed(error: EngineError) -> tuple[str, ...]:

@@ -107,8 +107,10 @@ class Sweep:
             except EngineError as error:
                 self._leave_out(candidate, error)
         if not self._trials:
-            names = "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in self._rejected)
-            raise EngineError("The engine failed with every draft, so there is nothing to show.", why=names)
+            raise EngineError(
+                "The engine failed with every draft, so there is nothing to show.",
+                why=conclusion.reasons(self._rejected),
+            )
 
     def conclude(self, stop_reason: str = DONE) -> Recommendation:
         """ValueError before the first cell."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advisor import conclusion
 from advisor.catalog.load import Catalog
 from advisor.catalog.local import find_local
 from advisor.catalog.matching import LocalModel, match_local
@@ -182,7 +183,7 @@ def _prepare(request: Request, served: FoundRunner | None, progress: Progress, s
     if not candidates and not request.without_draft:
         raise _nothing_fits(rejected)
     if not candidates:
-        progress.note(f"{NOTHING_BESIDE} Methods that need no draft are tried. {_reasons(rejected)}".strip())
+        progress.note(f"{NOTHING_BESIDE} Methods that need no draft are tried. {conclusion.reasons(rejected)}".strip())
     return _Ground(Question(host, target, request.workload, settings, request.fresh), candidates, rejected, store)
 
 
@@ -366,10 +367,6 @@ def _nothing_fits(rejected: Sequence[Rejected]) -> NothingFits:
         )
     return NothingFits(
         NOTHING_BESIDE,
-        why=_reasons(rejected),
+        why=conclusion.reasons(rejected),
         fix="Add a smaller draft of the same family, or lower --context.",
     )
-
-
-def _reasons(rejected: Sequence[Rejected]) -> str:
-    return "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in rejected)

@@ -508,10 +508,9 @@ class Study:
                 self._rejected.append(Rejected(method, "", "engine", failures[method].what))
         others = self._predictor.analytics if self._predictor is not None else {}
         if failures and not self._candidates and not others:
-            names = "\n".join(f"  {one.draft} {one.quant}: {one.detail}" for one in self._rejected)
             raise EngineError(
                 "The engine failed with every draft, so there is no answer.",
-                why=names,
+                why=conclusion.reasons(self._rejected),
                 fix="What was measured is stored; the same command goes on from there. A reinstalled llama-cpp-python "
                 "or a smaller --context may help.",
             )
