@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from advisor.acceptance.rejection import weighed
-from advisor.acceptance.walk import pooled, walk
+from advisor.acceptance.walk import DraftAcceptance, pooled
 from advisor.engines.base import NO_ROLLOUT, Runner
 from advisor.engines.llama_server import LlamaServer
 from advisor.store import Store
@@ -54,12 +54,11 @@ def judge(
     for draft in drafts:
         bench.engine.open("draft", draft, bench.options(outputs=SCORED_AT_ONCE))
         traces = [bench.engine.score(text, NO_ROLLOUT, "draft", bench.sampling.temperature) for text in texts]
+        acceptance = DraftAcceptance(traces, max_tokens=tokens)
         server.open("draft", draft, bench.options())
         for rule in RULES:
             config = Config(draft.content_hash, K, draft_sampling=rule)
-            told = pooled(
-                [walk(trace, config, max_tokens=tokens, number=number) for number, trace in enumerate(traces)]
-            )
+            told = pooled(acceptance.walks(config))
             bench.open(draft)
             asked = [(text, seed) for text in texts[:prompts] for seed in seeds]
             here, there = (_rate(_runs(runner, bench, config, asked, tokens)) for runner in (bench.engine, server))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from advisor.acceptance.walk import Walk, pooled, walk
+from advisor.acceptance.walk import DraftAcceptance, Walk, pooled
 from advisor.reasons.records import CategoryPoint, Position
 from advisor.types import Config, Estimate, Trace, Trial
 
 FEW_STEPS = 10  # a hazard seen over fewer steps is not shown
 
 
-def walked_over(traces: Iterable[Trace], config: Config, max_tokens: int) -> Walk:
-    return pooled([walk(trace, config, max_tokens=max_tokens, number=number) for number, trace in enumerate(traces)])
+def walked_over(traces: Sequence[Trace], config: Config, max_tokens: int) -> Walk:
+    return pooled(DraftAcceptance(traces, max_tokens=max_tokens).walks(config))
 
 
 def replayed_positions(traces: Sequence[Trace], k_max: int, max_tokens: int) -> tuple[Position, ...]:
