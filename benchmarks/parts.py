@@ -18,7 +18,7 @@ from advisor.predict.belief import shipped
 from advisor.predict.evidence import probed_cpu
 from advisor.progress import Silent
 from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, Recipe, base_model, build
-from advisor.types import Config, Host, Model, Sampling, Settings
+from advisor.types import Config, Host, Model, Recommendation, Sampling, Settings, Transcript
 from advisor.workload import builtin
 from benchmarks import (
     acceptance,
@@ -38,6 +38,9 @@ from benchmarks import (
 )
 from benchmarks.measure import Bench
 from benchmarks.served import ServedEngine
+
+_Texts = tuple[Sequence[Transcript], int]
+"""Answers to run over, and so many tokens of each."""
 
 DOCS = Path(__file__).parent.parent / "docs"
 IMAGES = DOCS / "images"
@@ -70,15 +73,8 @@ def regret(host: Host, _seed: int) -> Iterator[str]:
     """The pick of the same command against the best of the sweep."""
     long = _LongAnswers(host)
     recommendation = long.answered().recommendation
-    if recommendation.best is None:
-        yield f"The advisor said: {recommendation.sentence}"
-        return
-    bench = long.start()
-    cells = sweep.grid(long.drafts, grid.SWEPT_K)
-    brief = sweep.brief_sweep(bench, long.drafts, cells, long.transcripts, BRIEF_TOKENS)
-    found = sweep.finals(bench, long.drafts, brief, recommendation.best.config, long.transcripts, FINAL_TOKENS)
-    bench.engine.shutdown()
-    yield from report.regret_of(found, recommendation, len(brief))
+    cells, brief = sweep.grid(long.drafts, grid.SWEPT_K), (long.transcripts, BRIEF_TOKENS)
+    yield from _against_sweep(recommendation, long.start(), long.drafts, cells, brief, (long.transcripts, FINAL_TOKENS))
 
 
 class _LongAnswers:
@@ -212,19 +208,34 @@ def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
     target_path, draft_paths = grid.swept_models()
     request = pipeline.Request(target_path, draft_paths, builtin(), Settings(budget_s=DEMO_BUDGET_S), fresh=True)
     recommendation = pipeline.recommend(request, Silent())
-    if recommendation.best is None:
-        yield f"The advisor said: {recommendation.sentence}"
-        return
     drafts = _by_hash(draft_paths)
     bench = Bench(LlamaCppPython(), read_model(target_path))
-    transcripts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=BRIEF_TOKENS)
+    texts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=BRIEF_TOKENS)
     cells = [
         Config(draft, k, p_min) for draft in drafts for k in grid.SWEPT_K for p_min in (P_MIN_GRID[0], P_MIN_GRID[2])
     ]
-    brief = sweep.brief_sweep(bench, drafts, cells, transcripts[:BRIEF_PROMPTS], DEMO_TOKENS)
-    found = sweep.finals(bench, drafts, brief, recommendation.best.config, transcripts, BRIEF_TOKENS)
+    brief = (texts[:BRIEF_PROMPTS], DEMO_TOKENS)
+    yield from _against_sweep(recommendation, bench, drafts, cells, brief, (texts, BRIEF_TOKENS))
+
+
+def _against_sweep(
+    recommendation: Recommendation,
+    bench: Bench,
+    drafts: sweep.Drafts,
+    cells: Sequence[Config],
+    brief: _Texts,
+    final: _Texts,
+) -> Iterator[str]:
+    """The pick against the best of ``cells``: all of them run over ``brief``, the best of them and the pick over
+    ``final``. The bench is shut down."""
+    if recommendation.best is None:
+        bench.engine.shutdown()
+        yield f"The advisor said: {recommendation.sentence}"
+        return
+    swept = sweep.brief_sweep(bench, drafts, cells, *brief)
+    found = sweep.finals(bench, drafts, swept, recommendation.best.config, *final)
     bench.engine.shutdown()
-    yield from report.regret_of(found, recommendation, len(brief))
+    yield from report.regret_of(found, recommendation, len(swept))
 
 
 def ngram_methods(host: Host, _seed: int) -> Iterator[str]:
