@@ -250,14 +250,12 @@ class _Look:
     def _open(self, runner: Runner) -> None:
         settings = self._ground.settings
         outputs = max(ROWS_AT_ONCE, self._length)
-        place = self._ground.place
-        options = LoadOptions(
+        options = LoadOptions.of_target(
+            self._ground.place,
             settings.context,
             settings.threads,
-            place.target_gpu_layers,
             outputs=outputs,
             room_for_two=self._ground.room_for_two,
-            cache_type=place.cache_type,
         )
         runner.open("target", self._ground.target, options)
         if self._pick.candidate is None:

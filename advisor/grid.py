@@ -160,12 +160,11 @@ class Sweep:
 
     def _open_target(self) -> None:
         self._progress.stage("load the target", 0)
-        options = LoadOptions(
+        options = LoadOptions.of_target(
+            self._place,
             self._settings.context,
             self._threads,
-            self._place.target_gpu_layers,
             outputs=max(self._grid.ks) + 1,
-            cache_type=self._place.cache_type,
             room_for_two=room_for_two(self._candidates),
         )
         self._runner.open("target", self._question.target, options)

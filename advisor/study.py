@@ -481,14 +481,8 @@ class Study:
         )
 
     def _open_target(self, threads: int, engine: Runner | None = None) -> None:
-        options = LoadOptions(
-            self._settings.context,
-            threads,
-            self._place.target_gpu_layers,
-            outputs=self._settings.k_max + 1,
-            room_for_two=self._has_room,
-            cache_type=self._place.cache_type,
-        )
+        context, outputs = self._settings.context, self._settings.k_max + 1
+        options = LoadOptions.of_target(self._place, context, threads, outputs=outputs, room_for_two=self._has_room)
         (engine or self._runner).open("target", self._target, options)
 
     def _new_engine(self) -> Engine:

@@ -36,6 +36,20 @@ class LoadOptions:
     cache_type: str = PLAIN_CACHE
 
     @classmethod
+    def of_target(
+        cls, place: Placement, context: int, threads: int, *, outputs: int, room_for_two: bool
+    ) -> LoadOptions:
+        """The target in its place."""
+        return cls(
+            context,
+            threads,
+            place.target_gpu_layers,
+            outputs=outputs,
+            room_for_two=room_for_two,
+            cache_type=place.cache_type,
+        )
+
+    @classmethod
     def of_draft(
         cls, place: Placement, context: int, threads: int, *, sequences: int = 1, outputs: int = 1
     ) -> LoadOptions:
