@@ -277,7 +277,7 @@ class Study:
             self._store,
             reads=self._reads_answers_here,
             trials=self._trials,
-            allowance_s=max(self._kept_for_depth_s(), self._time_left_s() / 2),
+            allowance_s=max(min(self._depth_share_s, self._time_left_s()), self._time_left_s() / 2),
             name=f"{self._name}-{self._settings.budget_s:g}",
             progress=self._progress,
         )
@@ -411,7 +411,8 @@ class Study:
             self._has_room,
         )
 
-    def _kept_for_depth_s(self) -> float:
+    @property
+    def _depth_share_s(self) -> float:
         looks = self._has_texts and self._ground_at_depth().wanted
         return self._settings.budget_s * depth.DEPTH_SHARE if looks else 0.0
 
@@ -420,7 +421,8 @@ class Study:
         return min(self._plan.trial_prompts, len(self._transcripts))
 
     def _search_left_s(self) -> float:
-        return self._time_left_s() - self._kept_for_depth_s()
+        """The first real run may take what is kept for the look at depth: what was never seen to work comes first."""
+        return self._time_left_s() - (self._depth_share_s if self._trials else 0.0)
 
     def _has_time_for_a_run(self) -> bool:
         return self._search_left_s() > self._trial_s(self._trial_prompts)

@@ -18,6 +18,7 @@ from advisor.gguf import read_model
 from advisor.ngram import METHODS
 from advisor.progress import Silent
 from advisor.store import Store
+from advisor.study import Study
 from advisor.testing.builders import make_candidate, make_estimate, make_trial
 from advisor.testing.zoo import Recipe, build
 from advisor.types import (
@@ -126,6 +127,15 @@ def test_a_context_hardly_longer_than_what_is_measured_is_not_looked_at(models):
     found = ask(DEEP, context=400)
     assert found.at_depth is None
     assert depth.TOO_LITTLE_TIME not in found.measurement.notes
+
+
+def test_the_first_run_may_take_what_is_kept_for_the_look(models, monkeypatch):
+    """What was never seen to work need not be looked at in a long context."""
+    one_run = 1.05
+    monkeypatch.setattr(Study, "_time_left_s", lambda study: one_run * study._trial_s(study._trial_prompts))
+    found = ask(DEEP)
+    assert found.best.evidence == "measured"
+    assert len(found.trials) == 1
 
 
 def test_asked_again_it_comes_from_the_store(models):
