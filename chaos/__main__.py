@@ -10,11 +10,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from chaos import bad_files, crashes, disk, faults, fuzz, load, memory, mutations, resume, security
 from chaos.outcome import Outcome, all_held, table
-from chaos.world import Ground
+from chaos.world import Ground, zoo_request
+
+SIMULATED_SHARE = 1 / 6  # of the time that real models get
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,13 @@ def _security(ground: Ground, options: Options) -> Iterator[Outcome]:
 
 
 def _load(ground: Ground, options: Options) -> Iterator[Outcome]:
-    yield from load.load(ground.folder, ground.search, seconds=60 * options.minutes, seed=options.seed)
+    """Simulated workers for many searches, then real ones, whose faults meet real memory."""
+    seconds, seed = 60 * options.minutes, options.seed
+    brief = seconds if options.quick else SIMULATED_SHARE * seconds
+    yield from load.load(ground.folder, ground.search, of="simulated models", seconds=brief, seed=seed)
+    if not options.quick:
+        real = partial(ground.search_zoo, zoo_request())
+        yield from load.load(ground.folder, real, of="real models", seconds=seconds, seed=seed)
 
 
 PARTS: dict[str, Callable[[Ground, Options], Iterator[Outcome]]] = {

@@ -70,14 +70,17 @@ def load(
     folder: Path,
     search: Search,
     *,
+    of: str = "simulated models",
     seconds: float,
     seed: int,
     every_s: float = FAULT_EVERY_S,
     thorough: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Outcome]:
-    """``search`` over and over for so long, half of the time from an empty store. ``thorough``: long enough to tell
-    whether memory grows, which must then be told."""
+    """``search`` over and over for so long, half of the time from an empty store.
+
+    ``of`` what, for the table. ``thorough``: long enough to tell whether memory grows, which must then be told.
+    """
     rng = random.Random(seed)
     lost: list[str] = []
     ended: Counter[str] = Counter()
@@ -112,7 +115,7 @@ def load(
     size = statistics.median(size for _, size in resident) / MIB
     grown = "growth not judged" if growth is None else f"{growth:+.1%}"
     note = f"{seconds / 60:.1f} min, {faults}; {ends}; parent {size:.0f} MiB, {grown}"
-    yield Outcome("searches under random faults", ended.total(), tuple(lost), note)
+    yield Outcome(f"searches of {of} under random faults", ended.total(), tuple(lost), note)
 
 
 def _resident_bytes() -> int:

@@ -1,7 +1,8 @@
-"""A small question whose answer is known: model files that are holes, and the truth about them.
+"""Two small questions to search for: one whose answer is known, and one for real models.
 
-The parent's side is the real one (pipeline, study, store, engine, worker process); only the worker simulates. So
-processes really die, and a search takes a second.
+Of the first the model files are holes. The parent's side is the real one (pipeline, study, store, engine, worker
+process); only the worker simulates. So processes really die, and a search takes a second. Of the second everything is
+real, and a search takes the better part of a minute.
 """
 
 from __future__ import annotations
@@ -9,22 +10,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from advisor.engines.llama_cpp_python import LlamaCppPython
-from advisor.engines.process import WorkerProcess
+from advisor.engines.process import WORKER_MODULE, WorkerProcess
 from advisor.engines.simulated import SimulatedDraft, World
 from advisor.host import probe
 from advisor.pipeline import Request, recommend
 from advisor.progress import Progress, Silent
 from advisor.testing.gguf_files import llama_tensors, llama_values, write
+from advisor.testing.zoo import Recipe, build
 from advisor.types import Message, Prompt, Recommendation, Settings, Workload
+from advisor.workload import builtin
 
 WORKER = "chaos.simulated_worker"
 PATIENCE_S = 4.0  # for a simulated answer: what takes longer hangs
+REAL_PATIENCE_S = 20.0
 
 TARGET_S = tuple(0.1 * (1 + 0.03 * (b - 1) + (0.8 if b > 8 else 0.0)) for b in range(1, 30))
 # Near enough to each other that real runs must decide.
@@ -71,23 +75,49 @@ def simulated_world(content_hashes: dict[str, str]) -> World:
 
 
 class ImpatientWorker(WorkerProcess):
-    """A worker process that is given PATIENCE_S for each answer."""
+    """A worker process that is given ``patience_s`` for each answer."""
+
+    def __init__(self, module: str = WORKER, patience_s: float = PATIENCE_S) -> None:
+        super().__init__(module)
+        self._patience_s = patience_s
 
     def ask(self, call: str, arguments: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        return super().ask(call, arguments, timeout_s=min(timeout_s, PATIENCE_S))
+        return super().ask(call, arguments, timeout_s=min(timeout_s, self._patience_s))
 
 
 def start_engine(extra_buffers: bool, on_remedy: Callable[[], None]) -> LlamaCppPython:
     """The real engine over simulated workers."""
+    return LlamaCppPython(extra_buffers=extra_buffers, on_remedy=on_remedy, start_worker=ImpatientWorker)
+
+
+def start_real_engine(extra_buffers: bool, on_remedy: Callable[[], None]) -> LlamaCppPython:
     return LlamaCppPython(
-        extra_buffers=extra_buffers, on_remedy=on_remedy, start_worker=lambda: ImpatientWorker(WORKER)
+        extra_buffers=extra_buffers,
+        on_remedy=on_remedy,
+        start_worker=lambda: ImpatientWorker(WORKER_MODULE, REAL_PATIENCE_S),
     )
 
 
 def search_in(folder: Path, models: Models, progress: Progress | None = None) -> Recommendation:
     """A whole search in this process, its store in ``folder``. Raises as ``recommend``."""
-    with environment(ADVISOR_DATA_DIR=str(folder), ADVISOR_LOCK_DIR=str(folder.parent)):
+    with _stored_in(folder):
         return recommend(models.request, progress or Silent(), start_engine)
+
+
+def zoo_request() -> Request:
+    """Real models, small enough for a search a minute on one core."""
+    target, *drafts = (build(Recipe(layers, "Q8_0")) for layers in (30, 27, 24))
+    workload = builtin()
+    return Request(
+        target,
+        tuple(drafts),
+        Workload(workload.name, workload.prompts[::4], workload.content_hash),
+        Settings(context=1024, max_tokens=32, k_max=4, threads=1, budget_s=60.0),
+    )
+
+
+def _stored_in(folder: Path) -> AbstractContextManager[None]:
+    return environment(ADVISOR_DATA_DIR=str(folder), ADVISOR_LOCK_DIR=str(folder.parent))
 
 
 @contextmanager
@@ -130,6 +160,12 @@ class Ground:
         """A search with its store there, made where there is none."""
         self.furnish(data)
         return search_in(data, self.models)
+
+    def search_zoo(self, request: Request, data: Path) -> Recommendation:
+        """The same with real models and workers."""
+        self.furnish(data)
+        with _stored_in(data):
+            return recommend(request, Silent(), start_real_engine)
 
 
 def summary(rec: Recommendation) -> tuple[object, ...]:

@@ -20,10 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.engines.base import CHAIN, Role
+from advisor.engines.llama_log import listen
 from advisor.engines.own_memory import at_most_more
 from advisor.engines.rounds import timed_rounds
 from advisor.engines.sampling import draft_distribution, target_distribution
 from advisor.types import PLAIN_CACHE
+
+listen()
 
 Rows = npt.NDArray[np.float32]
 

@@ -23,6 +23,7 @@ from advisor.workload import builtin
 
 ROLLOUT = RolloutOptions(p_min=0.4, length=8, chains=8)
 MAX_TOKENS = 48
+LOADED = {"context": 256, "threads": 1, "extra_buffers": False}
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,27 @@ def test_a_crash_that_the_remedy_does_not_cure_is_reported_with_its_signal(draft
     assert "the last words" in caught.value.log_tail
     assert not engine.repack_off
     engine.shutdown()
+
+
+def test_a_killed_worker_leaves_no_talk_about_tensors(draft: Model):
+    worker = WorkerProcess()
+    worker.ask("open", {"role": "draft", "path": draft.path, "options": LOADED}, timeout_s=60)
+    psutil.Process(worker.pid).kill()
+    with pytest.raises(EngineCrash) as caught:
+        worker.ask("answer", {"prompt": [1], "sampling": {}, "max_tokens": 1}, timeout_s=60)
+    assert caught.value.why == ""
+
+
+def test_what_llama_cpp_complains_of_is_passed_on(draft: Model, tmp_path: Path):
+    broken = tmp_path / "half.gguf"
+    content = Path(draft.path).read_bytes()
+    broken.write_bytes(content[: len(content) // 2])
+    worker = WorkerProcess()
+    with pytest.raises(EngineRefusal) as caught:
+        worker.ask("open", {"role": "draft", "path": str(broken), "options": LOADED}, timeout_s=60)
+    worker.close()
+    assert "corrupted or incomplete" in caught.value.why
+    assert "print_info" not in caught.value.why
 
 
 def test_a_hanging_worker_is_stopped_at_its_time_limit(monkeypatch):
