@@ -6,56 +6,49 @@ interrupted sweep goes on where it stopped.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
-
-from advisor import conclusion
+from advisor import conclusion, heads
 from advisor.acceptance.transcripts import spread
 from advisor.engines.again import asked_again_once
 from advisor.engines.base import LoadOptions, Runner
 from advisor.errors import EngineError, TargetFailure, WorkloadError
 from advisor.host import with_decode_bandwidth
-from advisor.plan import Question, fitting, room_for_two, thread_counts, with_one_target_placement
-from advisor.predict.analytic import student_factor
-from advisor.predict.predictor import Z_80
+from advisor.measured import estimate_of
+from advisor.plan import Question, fitting, room_for_two, target_place, thread_counts, with_one_target_placement
 from advisor.predict.steady import steadied
 from advisor.progress import Progress
 from advisor.ranking import answer
 from advisor.runs import RunMeasurer
-from advisor.search import speedup_of
 from advisor.store import Store
 from advisor.types import (
     Candidate,
     Config,
     CostCurve,
-    Estimate,
     MeasurementNotes,
     Prompt,
     Recommendation,
     Rejected,
-    Run,
     Transcript,
     Trial,
 )
 
-LEAST_SD = 0.02  # of log(speedup) over a whole cell: two runs of one config never agree better
-SOLE_PROMPT_SD = 0.25  # one prompt says nothing about others
 FIRST_TOKENS = 2
 DONE = "every cell was run"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Draft lengths and p_mins of the cells, and how many prompts each is run on."""
+    """Draft lengths and p_mins of the cells, and how many prompts each is run on. ``heads``: the target's own are run
+    too."""
 
     ks: tuple[int, ...]
     p_mins: tuple[float, ...] = (0.0,)
     prompts: int = 4
+    heads: bool = False
 
     def configs(self, draft: str) -> Iterator[Config]:
         return (Config(draft, k, p_min) for k in self.ks for p_min in self.p_mins)
@@ -78,7 +71,7 @@ class Sweep:
         self._candidates, self._rejected = with_one_target_placement(list(candidates)), list(rejected)
         self._store, self._runner, self._progress = store, runner, progress
         self._threads = thread_counts(question.host, self._settings)[0]
-        self._place = self._candidates[0].placement  # of the target: the same for all
+        self._place = target_place(self._candidates, question.target, question.host, self._settings.context)
         self._started = time.monotonic()
         self._trials: list[Trial] = []
         if question.fresh:
@@ -92,25 +85,29 @@ class Sweep:
         """Every cell. A draft whose engine fails is rejected with its reason; EngineError when all of them do."""
         self._open_target()
         measure, prompts = self._measurer(), range(len(self._texts))
-        cells = sum(1 for one in self._candidates for _ in self._grid.configs(one.draft.content_hash))
-        self._progress.stage("run every cell", cells)
+        cells = self._cells()
+        self._progress.stage("run every cell", sum(map(len, cells.values())))
         self._is_new = False
-        for candidate in list(self._candidates):
-            label = candidate.draft.label
+        for label, configs in cells.items():
             try:
-                for config in self._grid.configs(candidate.draft.content_hash):
+                for config in configs:
                     self._is_new |= not all(measure.is_stored(config, prompt) for prompt in prompts)
                     self._trials.append(Trial.of(config, [measure(config, prompt) for prompt in prompts]))
                     self._progress.step(f"{label} k={config.k} p_min={config.p_min:g}")
             except TargetFailure:
                 raise
             except EngineError as error:
-                self._leave_out(candidate, error)
+                self._leave_out(label, configs[0].proposer, error)
         if not self._trials:
             raise EngineError(
                 "The engine failed with every draft, so there is nothing to show.",
                 why=conclusion.reasons(self._rejected),
             )
+
+    def _cells(self) -> dict[str, list[Config]]:
+        """By the label of what proposes."""
+        cells = {one.draft.label: list(self._grid.configs(one.draft.content_hash)) for one in self._candidates}
+        return cells | ({heads.METHOD: [heads.config_of(k) for k in self._grid.ks]} if self._grid.heads else {})
 
     def conclude(self, stop_reason: str = DONE) -> Recommendation:
         """ValueError before the first cell."""
@@ -118,7 +115,7 @@ class Sweep:
         baseline = conclusion.baseline(self._trials, nothing_timed)
         categories = [text.category for text in self._texts]
         found = answer(
-            [_estimate(trial, categories, baseline.tokens_per_second) for trial in steadied(self._trials)],
+            [estimate_of(trial, categories, baseline.tokens_per_second) for trial in steadied(self._trials)],
             self._candidates,
         )
         return Recommendation(
@@ -199,40 +196,10 @@ class Sweep:
             place=self._place,
         )
 
-    def _leave_out(self, candidate: Candidate, error: EngineError) -> None:
-        draft = candidate.draft
-        self._candidates.remove(candidate)
-        self._trials = [trial for trial in self._trials if trial.config.draft != draft.content_hash]
-        self._rejected.append(Rejected(draft.name, draft.quant, "engine", f"{error.what} {error.why}".strip()))
-        self._progress.note(f"{draft.label} is left out: {error.what}")
-
-
-def _estimate(trial: Trial, categories: Sequence[str], baseline_tps: float) -> Estimate:
-    """A cell as it was measured; its interval is that of the mean over prompts (Student's t)."""
-    pairs = trial.pairs
-    logs = np.log([base.token_s / run.token_s for base, run in pairs])
-    sd = SOLE_PROMPT_SD
-    if len(logs) > 1:
-        spread_sd = float(logs.std(ddof=1)) / math.sqrt(len(logs)) * student_factor(len(logs) - 1)
-        sd = math.hypot(LEAST_SD, spread_sd)
-    speedup, half = speedup_of(pairs), math.exp(Z_80 * sd)
-    steps = sum(run.steps for run in trial.runs)
-    groups = {name: [i for i in trial.prompts if categories[i] == name] for name in dict.fromkeys(categories)}
-    return Estimate(
-        config=trial.config,
-        acceptance_rate=_acceptance_rate(trial.runs),
-        tokens_per_step=sum(run.tokens - 1 for run in trial.runs) / steps if steps else 1.0,
-        speedup=speedup,
-        speedup_low=speedup / half,
-        speedup_high=speedup * half,
-        tokens_per_second=baseline_tps * speedup,
-        evidence="measured",
-        analytic_speedup=speedup,
-        acceptance_by_category={name: _acceptance_rate([trial.runs[i] for i in own]) for name, own in groups.items()},
-        speedup_by_category={name: speedup_of([pairs[i] for i in own]) for name, own in groups.items()},
-    )
-
-
-def _acceptance_rate(runs: Sequence[Run]) -> float:
-    drafted = sum(run.drafted for run in runs)
-    return sum(run.accepted for run in runs) / drafted if drafted else 0.0
+    def _leave_out(self, label: str, proposer: str, error: EngineError) -> None:
+        draft = next((one.draft for one in self._candidates if one.draft.content_hash == proposer), None)
+        self._candidates = [one for one in self._candidates if one.draft is not draft]
+        self._trials = [trial for trial in self._trials if trial.config.proposer != proposer]
+        name, quant = (draft.name, draft.quant) if draft else (label, "")
+        self._rejected.append(Rejected(name, quant, "engine", f"{error.what} {error.why}".strip()))
+        self._progress.note(f"{label} is left out: {error.what}")

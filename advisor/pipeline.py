@@ -1,8 +1,8 @@
 """The one page that knows the order of the stages.
 
-measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> search -> places -> depth -> recommend
-swept:      probe -> prune -> every cell of the grid -> recommend
-predicted:  resolve -> probe or name the host -> prune -> prior -> recommend
+measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> heads -> search -> places -> depth -> answer
+swept:      probe -> prune -> every cell of the grid -> answer
+predicted:  resolve -> probe or name the host -> prune -> prior -> answer
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_S = 3 * 3600.0
 ENGINE, SERVER = "llama-cpp-python", "llama-server"
 NOTHING_BESIDE = "No draft can run beside this target."
+HEADS_ALONE = "of a recurrent target only its own prediction heads are measured"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def recommend(
             study.replay_drafts()
             study.measure_curves()
             study.predict()
+            study.run_the_heads()
             study.run_the_best()
             study.try_other_places()
             study.look_at_depth()
@@ -133,7 +135,9 @@ def sweep(request: Request, grid: Grid, progress: Progress, start: StartRunner |
         remedies = Remedies(ground.store, ground.question.host.fingerprint, progress, fresh=request.fresh)
         runner = remedies.first(start or (served.start if served else ENGINES[ENGINE]))
         stack.callback(runner.shutdown)
-        cells = Sweep(ground.question, ground.candidates, ground.rejected, ground.store, runner, progress, grid)
+        with_heads = served is not None and ground.question.target.nextn_layers > 0
+        whole = replace(grid, heads=with_heads)
+        cells = Sweep(ground.question, ground.candidates, ground.rejected, ground.store, runner, progress, whole)
         try:
             cells.run()
         except KeyboardInterrupt:
@@ -176,10 +180,13 @@ def _prepare(request: Request, served: FoundRunner | None, progress: Progress, s
     host = probe(store_dir=data_dir())
     if served is not None and served.devices is not None:
         host = with_devices(host, served.devices)
-    target = read_target(request.target, host, settings.context)
+    target = read_target(request.target, host, settings.context, served=served is not None)
     drafts, unreadable = read_drafts(request.drafts)
     candidates, pruned = prune(target, drafts, host, settings.context, k_max=settings.k_max)
     rejected = [*unreadable, *pruned]
+    if target.attention.recurrent_state_bytes:
+        rejected += [Rejected(one.draft.name, one.draft.quant, "engine", HEADS_ALONE) for one in candidates]
+        candidates = []
     if not candidates and not request.without_draft:
         raise _nothing_fits(rejected)
     if not candidates:
@@ -296,14 +303,15 @@ def _can_be_measured(target: Model, context: int, note: Callable[[str], None]) -
     return True
 
 
-def read_target(path: Path, host: Host, context: int) -> Model:
-    """Raises FileProblem for a file that is no whole model, NothingFits for one that does not fit alone."""
+def read_target(path: Path, host: Host, context: int, *, served: bool = False) -> Model:
+    """Raises FileProblem for a file that is no whole model, NothingFits for one that does not fit alone. ``served``:
+    llama-server runs it."""
     target = read_model(path)
-    check_target(target, host, context)
+    check_target(target, host, context, served=served)
     return target
 
 
-def check_target(target: Model, host: Host, context: int) -> None:
+def check_target(target: Model, host: Host, context: int, *, served: bool = False) -> None:
     """Raises as read_target, for a header that has been read."""
     if target.draft_only:
         raise FileProblem(
@@ -311,12 +319,13 @@ def check_target(target: Model, host: Host, context: int) -> None:
             why="Such a file is a part that drafts for another model.",
             fix="Give the whole model with --target.",
         )
-    if target.attention.recurrent_state_bytes:
+    if target.attention.recurrent_state_bytes and not (served and target.nextn_layers):
+        own = "Its own prediction heads can be: --engine llama-server runs them." if target.nextn_layers else ""
         raise FileProblem(
-            f"{target.name} cannot be measured yet: it is a recurrent or hybrid model.",
+            f"{target.name} cannot be measured with a draft: it is a recurrent or hybrid model.",
             why="Its memory cannot be rolled back token by token; llama.cpp verifies such targets through checkpoints, "
             "which this version does not measure.",
-            fix="Measure llama-server with and without the draft, or choose a target with attention only.",
+            fix=own or "Measure llama-server with and without the draft, or choose a target with attention only.",
         )
     fits_alone(target, host, context, cache_types=CACHE_TYPES)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from advisor import conclusion, depth, places
+from advisor import conclusion, depth, heads, places
 from advisor.acceptance.answer_text import answer_texts
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.rejection import weighed, without_chances
@@ -22,8 +22,9 @@ from advisor.cost.step_law import step_law
 from advisor.cost.visits import VISITS, Conditions, Curves
 from advisor.engines import StartEngine, StartRunner
 from advisor.engines.base import Engine, LoadOptions, Runner
-from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
+from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, TargetFailure
 from advisor.host import with_decode_bandwidth
+from advisor.measured import estimate_of
 from advisor.ngram import METHODS
 from advisor.plan import (
     CURVE_SHARE,
@@ -36,6 +37,7 @@ from advisor.plan import (
     with_one_target_placement,
 )
 from advisor.predict.predictor import Predictor
+from advisor.predict.steady import steadied
 from advisor.profiles.use import Imported
 from advisor.progress import Progress
 from advisor.ranking import NO_DRAFT_RUNS, Answer, answer
@@ -109,6 +111,7 @@ class Study:
         self._stop_reason = ""
         self._at_depth = depth.NOTHING
         self._not_weighed: tuple[str, ...] = ()
+        self._about_heads: tuple[str, ...] = ()
 
     @property
     def can_conclude(self) -> bool:
@@ -196,6 +199,9 @@ class Study:
             self._engine.shutdown()  # it has replayed what there was to replay
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         self._curves = Curves(self._runner, self._store, self._conditions())
+        if self._target.attention.recurrent_state_bytes:  # no request makes it decode a few tokens again
+            self._curves.leave_out()
+            return
         for visit in range(VISITS):
             if visit and not (self._curves.is_known(visit) or self._has_time_for_a_run()):
                 return
@@ -214,7 +220,34 @@ class Study:
     def predict(self) -> None:
         texts = self._transcripts
         ngram = NgramAcceptance(texts, context=self._settings.context, max_tokens=self._plan.max_tokens)
-        self._predictor = self._predict(ngram if self._has_texts else None)
+        replayed = self._has_texts and not self._target.attention.recurrent_state_bytes
+        self._predictor = self._predict(ngram if replayed else None)
+
+    def run_the_heads(self) -> None:
+        """The target's own prediction heads, in at most half of the time that is left."""
+        if not self._target.nextn_layers:
+            return
+        if not self._is_served:
+            self._about_heads = (heads.NEEDS_SERVER,)
+            return
+        self._progress.stage("run the target's own heads", 0)
+        try:
+            heads.run_heads(
+                self._measurer([]),
+                prompts=self._trial_prompts,
+                k_max=self._settings.k_max,
+                trial_s=self._trial_s(self._trial_prompts),
+                time_left_s=self._search_left_s,
+                on_trial=self._trials.append,
+                progress=self._progress,
+            )
+        except TargetFailure:
+            raise
+        except EngineError as error:
+            self._rejected.append(Rejected(heads.METHOD, "", "engine", f"{error.what} {error.why}".strip()))
+            return
+        if not self._head_trials:
+            self._about_heads = (heads.NOT_IN_TIME,)
 
     def run_the_best(self) -> None:
         """Short real runs of the best few, each beside its own baseline."""
@@ -265,6 +298,9 @@ class Study:
         """What becomes of the pick in a context as long as was asked for."""
         _, found = self._answered()
         if found.best is None or found.verdict != "speculate" or not self._has_texts:
+            return
+        if found.best.config.method == heads.METHOD:
+            self._about_heads = (heads.NOT_LOOKED_AT,) if self._ground_at_depth().wanted else ()
             return
         draft = found.best.config.draft
         candidate = next((one for one in self._candidates if one.draft.content_hash == draft), None)
@@ -329,6 +365,7 @@ class Study:
                     ),
                     *conclusion.memory_notes(self._trials, self._candidates),
                     *self._not_weighed,
+                    *self._about_heads,
                     *conclusion.rules(found.ranked),
                     *conclusion.cache_note(self._place),
                     *self._at_depth.notes,
@@ -391,9 +428,17 @@ class Study:
         assert self._predictor is not None
         trials = self._all_trials
         baseline = conclusion.baseline(self._trials or trials, self._curves.target)
-        estimates = self._predictor.estimates(trials, baseline.tokens_per_second)
+        categories = [transcript.category for transcript in self._transcripts]
+        estimates = [
+            *self._predictor.estimates(trials, baseline.tokens_per_second),
+            *(estimate_of(trial, categories, baseline.tokens_per_second) for trial in self._head_trials),
+        ]
         nothing = NO_DRAFT_RUNS if self._asked_drafts else NOTHING_TO_PROPOSE
         return baseline, answer(estimates, self._candidates, nothing=nothing)
+
+    @property
+    def _head_trials(self) -> list[Trial]:
+        return [trial for trial in steadied(self._trials) if trial.config.method == heads.METHOD]
 
     @property
     def _all_trials(self) -> list[Trial]:

@@ -368,7 +368,7 @@ class CostCurve:
 
 @dataclass(frozen=True)
 class Config:
-    """One deployable thing. ``draft`` is the draft's content hash, "" for the baseline and for n-gram methods.
+    """One deployable thing. ``draft`` is the draft's content hash, "" for the baseline and for methods without one.
 
     ``ngram_size`` (tokens looked up) and ``ngram_min_hits`` (matches before the first draft) belong to n-gram methods.
     ``draft_sampling`` in llama-server's words: a "greedy" draft is accepted where the target samples the same token, a
@@ -383,6 +383,11 @@ class Config:
     ngram_size: int = 0
     ngram_min_hits: int = 1
     draft_sampling: DraftSampling = "greedy"
+
+    @property
+    def needs_no_draft(self) -> bool:
+        """Whether it speculates without a second model, from the text (n-gram) or with the target's own heads (MTP)."""
+        return not self.draft and self.method not in ("none", "draft-simple")
 
     @property
     def proposer(self) -> str:

@@ -51,6 +51,10 @@ class Curves:
         self._target: list[CostCurve] = []
         self._drafts: dict[str, list[CostCurve]] = {}
 
+    def leave_out(self) -> None:
+        """Nothing is timed but the target's own speed, as it was when measurements were planned."""
+        self._target = [CostCurve(0, (self._conditions.token_s,), {})]
+
     @property
     def target(self) -> CostCurve:
         return merged(self._target)

@@ -159,10 +159,11 @@ def describe_exit(returncode: int) -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of a child that runs a module of this package, from wherever this one was imported."""
+    """The environment of a child that runs a module of this package, from wherever this one was imported. When
+    llama.cpp aborts, the last words are its reason, not the stack that a debugger would print after it."""
     inherited = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     package_root = str(Path(__file__).resolve().parents[2])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([package_root, *inherited])}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([package_root, *inherited]), "GGML_NO_BACKTRACE": "1"}
 
 
 def server_environment() -> dict[str, str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from advisor.acceptance.walk import drawn
-from advisor.ngram import METHODS
 from advisor.reasons.answers import coloured_answers
 from advisor.reasons.caveats import caveats
 from advisor.reasons.changes import what_would_change
@@ -74,7 +73,7 @@ def _as_it_may_go(rec: Recommendation) -> Recommendation:
 def _methods(rec: Recommendation) -> tuple[Estimate, ...]:
     best: dict[str, Estimate] = {}
     for estimate in rec.estimates:
-        if estimate.config.method in METHODS:
+        if estimate.config.needs_no_draft:
             best.setdefault(estimate.config.method, estimate)
     return tuple(best.values())
 

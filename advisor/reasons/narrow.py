@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from advisor.errors import OptionError
-from advisor.ngram import METHODS
 from advisor.predict.predictor import Predictor
 from advisor.ranking import answer
 from advisor.reasons.ground import Ground, correction
@@ -42,7 +41,7 @@ def narrowed(rec: Recommendation, category: str) -> Recommendation:
             for estimate in predictor.estimates([], rec.baseline.tokens_per_second)
             if estimate.config in factors
         ]
-        estimates += [one for one in _scaled(rec, category) if one.config.method in METHODS]
+        estimates += [one for one in _scaled(rec, category) if one.config.needs_no_draft]
     found = answer(estimates, rec.candidates)
     texts = tuple(text for text in rec.answers if text.category == category)
     return replace(

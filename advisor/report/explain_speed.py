@@ -61,7 +61,8 @@ def methods_section(explanation: Explanation) -> Iterable[Section]:
         yield Section(
             "methods",
             "Without a draft model",
-            "The best setting of each method that drafts from the text itself. They take no memory and no download.",
+            "The best setting of each method that drafts from the text itself, or with the target's own head. "
+            "They take no second model and no download.",
             ("method", "setting", "speedup", "low", "high", "accepted", "tokens a step", "evidence"),
             tuple(
                 (

@@ -84,7 +84,7 @@ def _print_subject(page: _Page, explanation: Explanation, subject: DraftReasons)
 def _print_methods(page: _Page, methods: Sequence[Estimate]) -> None:
     if not methods:
         return
-    page.heading("Without a draft model", "the best setting of each method; they take no memory")
+    page.heading("Without a draft model", "the best setting of each method; they take no second model")
     page.table(
         ("method", "setting", "speedup", "accepted", "tokens a step", "evidence"),
         [

@@ -15,7 +15,7 @@ _CELLS: dict[str, tuple[str, Cell]] = {
     "label": ("draft and quantization, or the method: short, for axes and legends", lambda rec, row: row.label),
     "draft": ("name of the draft model; None of a method without one", lambda rec, row: row.draft and row.draft.name),
     "quant": ("quantization of the draft, such as Q4_K_M", lambda rec, row: row.quant or None),
-    "method": ("draft-simple, or the n-gram method", lambda rec, row: row.estimate.config.method),
+    "method": ("draft-simple, or the method without a draft", lambda rec, row: row.estimate.config.method),
     "k": ("the longest draft, in tokens", lambda rec, row: row.estimate.config.k),
     "p_min": ("a draft ends where its probability is below this", lambda rec, row: row.estimate.config.p_min),
     "n_min": ("shorter drafts are thrown away, in tokens", lambda rec, row: row.estimate.config.n_min),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advisor.ngram import METHODS
 from advisor.prune import best_option
 from advisor.types import Candidate, Estimate, Model, Recommendation
 
@@ -63,7 +62,7 @@ def rows(rec: Recommendation, *, show_all: bool) -> list[Row]:
 
 def row_of(rec: Recommendation, estimate: Estimate) -> Row | None:
     """None for the baseline, where nothing is proposed."""
-    if estimate.config.method in METHODS:
+    if estimate.config.needs_no_draft:
         return Row(estimate, None, _target_bytes(rec))
     for candidate in rec.candidates:
         if candidate.draft.content_hash == estimate.config.draft:

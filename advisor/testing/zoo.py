@@ -66,13 +66,13 @@ def build(recipe: Recipe, directory: Path | None = None) -> Path:
         return path
     directory.mkdir(parents=True, exist_ok=True)
     if recipe.quant == "F16" and recipe.layers == BASE_LAYERS:
-        _make(path, lambda part: _quantize(base_model(), part, "F16"))
+        make_file(path, lambda part: _quantize(base_model(), part, "F16"))
     elif recipe.quant == "F16":
         full = build(Recipe(BASE_LAYERS, "F16"), directory)
-        _make(path, lambda part: _change_depth(full, part, recipe.layers))
+        make_file(path, lambda part: _change_depth(full, part, recipe.layers))
     else:
         unquantized = build(Recipe(recipe.layers, "F16"), directory)
-        _make(path, lambda part: _quantize(unquantized, part, recipe.quant))
+        make_file(path, lambda part: _quantize(unquantized, part, recipe.quant))
     return path
 
 
@@ -95,7 +95,7 @@ def kept_layers(layers: int) -> list[int]:
     return [layer for layer in range(BASE_LAYERS) if layer not in gaps]
 
 
-def _make(path: Path, write: Any) -> None:
+def make_file(path: Path, write: Any) -> None:
     """Write beside the final name, then rename: a killed build leaves no half model under the real name."""
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
@@ -162,6 +162,13 @@ def _layer_plan(layers: int) -> list[tuple[int, bool]]:
 
 def _closes_residual(suffix: str) -> bool:
     return suffix in ("attn_output.weight", "ffn_down.weight")
+
+
+def copy_tokenizer(reader: Any, writer: Any) -> int:
+    """The vocabulary and the chat template of one file for another. Returns how many tokens there are."""
+    fields = [field for name, field in reader.fields.items() if name.startswith("tokenizer.")]
+    _copy_metadata(fields, writer, 0)
+    return len(reader.fields["tokenizer.ggml.tokens"].data)
 
 
 def _copy_metadata(fields: Iterable[Any], writer: Any, layers: int) -> None:
