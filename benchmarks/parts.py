@@ -107,7 +107,9 @@ def prediction_errors(host: Host, _seed: int) -> Iterator[str]:
     models = [read_model(path) for path in drafts]
     truth = rungs.measure(bench, models, rungs.CONFIGS, builtin(), passes=ERROR_PASSES, max_tokens=ERROR_TOKENS)
     bench.engine.shutdown()
-    yield from report.errors(rungs.rungs(truth, machine=probed_cpu(host), posterior=shipped()), rungs.cells(truth))
+    yield from report.errors(
+        rungs.rungs(truth, machine=probed_cpu(host), posterior=shipped()), rungs.cells(truth), rungs.noise(truth)
+    )
 
 
 def real_server(host: Host, _seed: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,7 @@ RUN_COUNTS = (2, 4, 8)
 DRAWS = 40
 PER_BRACKET = 2
 ROUNDS = 2
+HALF_NORMAL_MEDIAN = 0.6745  # of |x|, x normal with a deviation of 1
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,20 @@ def cells(truth: Truth) -> list[Cell]:
         Cell(names[config.draft], config, predictor.analytics[config].speedup, measured)
         for config, measured in truth.speedups.items()
     ]
+
+
+def noise(truth: Truth) -> float:
+    """The median error that a perfect prediction would show, because the measured speedups are not exact themselves.
+
+    From how differently the passes of a cell agree with its prediction. What a prediction gets wrong of single answers
+    is in it too, so this is at most the noise.
+    """
+    predictor, variances = truth.predictor(), []
+    for trial in steadied([truth.trial(config) for config in truth.pairs]):
+        predicted = predictor.analytics[trial.config].by_prompt
+        off = np.log([b.token_s / run.token_s / predicted[i] for i, (b, run) in enumerate(trial.pairs)])
+        variances.append(float(off.var(ddof=1)) / len(off))
+    return HALF_NORMAL_MEDIAN * math.sqrt(statistics.mean(variances))
 
 
 def rungs(truth: Truth, *, machine: Machine | None, posterior: Posterior | None, seed: int = 0) -> list[Rung]:

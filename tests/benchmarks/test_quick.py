@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
@@ -48,6 +50,23 @@ def test_rungs_judge_only_what_did_not_run():
     assert all(rung.cells == 12 for rung in found.values())
     assert found["replay"].median < 0.02
     assert found["replay"].cover > 0.7
+
+
+def test_what_measuring_alone_gets_wrong_is_told_apart():
+    """Runs of one prompt that vary by 10 %, and nothing else that is unknown."""
+    rng = np.random.default_rng(0)
+
+    class Unsteady(SimulatedEngine):
+        def speculate(self, *arguments):
+            run = super().speculate(*arguments)
+            return dataclasses.replace(run, decode_s=run.decode_s * math.exp(0.1 * rng.standard_normal()))
+
+    quiet, unsteady = (
+        rungs.noise(rungs.measure(Bench(make(WORLD), TARGET), DRAFTS, CONFIGS[:3], WORKLOAD, passes=6, max_tokens=96))
+        for make in (SimulatedEngine, Unsteady)
+    )
+    assert quiet < 0.002
+    assert unsteady == pytest.approx(0.6745 * 0.1 / math.sqrt(6), rel=0.25)
 
 
 def test_real_runs_teach_an_error_that_all_configs_share():
