@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from advisor import conclusion, heads
+from advisor import conclusion
 from advisor.acceptance.transcripts import spread
 from advisor.engines.again import asked_again_once
 from advisor.engines.base import LoadOptions, Runner
 from advisor.errors import EngineError, TargetFailure, WorkloadError
+from advisor.heads import OWN, Head
 from advisor.host import with_decode_bandwidth
 from advisor.measured import estimate_of
 from advisor.plan import Question, fitting, room_for_two, target_place, thread_counts, with_one_target_placement
@@ -42,20 +43,19 @@ DONE = "every cell was run"
 
 @dataclass(frozen=True)
 class Grid:
-    """Draft lengths and p_mins of the cells, and how many prompts each is run on. ``heads``: the target's own are run
-    too."""
+    """Draft lengths and p_mins of the cells, and how many prompts each is run on."""
 
     ks: tuple[int, ...]
     p_mins: tuple[float, ...] = (0.0,)
     prompts: int = 4
-    heads: bool = False
 
     def configs(self, draft: str) -> Iterator[Config]:
         return (Config(draft, k, p_min) for k in self.ks for p_min in self.p_mins)
 
 
 class Sweep:
-    """``run`` fills the grid, ``conclude`` says what is known so far."""
+    """``run`` fills the grid, ``conclude`` says what is known so far. ``own_head``: the target's own prediction head is
+    in it."""
 
     def __init__(
         self,
@@ -66,8 +66,9 @@ class Sweep:
         runner: Runner,
         progress: Progress,
         grid: Grid,
+        own_head: bool = False,
     ) -> None:
-        self._question, self._settings, self._grid = question, question.settings, grid
+        self._question, self._settings, self._grid, self._own_head = question, question.settings, grid, own_head
         self._candidates, self._rejected = with_one_target_placement(list(candidates)), list(rejected)
         self._store, self._runner, self._progress = store, runner, progress
         self._threads = thread_counts(question.host, self._settings)[0]
@@ -106,8 +107,13 @@ class Sweep:
 
     def _cells(self) -> dict[str, list[Config]]:
         """By the label of what proposes."""
-        cells = {one.draft.label: list(self._grid.configs(one.draft.content_hash)) for one in self._candidates}
-        return cells | ({heads.METHOD: [heads.config_of(k) for k in self._grid.ks]} if self._grid.heads else {})
+        cells = {
+            one.draft.label: [Head(one).config(k) for k in self._grid.ks]
+            if one.draft.draft_only
+            else list(self._grid.configs(one.draft.content_hash))
+            for one in self._candidates
+        }
+        return cells | ({OWN: [Head().config(k) for k in self._grid.ks]} if self._own_head else {})
 
     def conclude(self, stop_reason: str = DONE) -> Recommendation:
         """ValueError before the first cell."""

@@ -107,6 +107,7 @@ def recommend(
             _imported(request, ground, progress),
             elsewhere,
             request.shared_search,
+            ground.heads_beside,
         )
         stack.callback(study.shutdown)
         try:
@@ -135,9 +136,16 @@ def sweep(request: Request, grid: Grid, progress: Progress, start: StartRunner |
         remedies = Remedies(ground.store, ground.question.host.fingerprint, progress, fresh=request.fresh)
         runner = remedies.first(start or (served.start if served else ENGINES[ENGINE]))
         stack.callback(runner.shutdown)
-        with_heads = served is not None and ground.question.target.nextn_layers > 0
-        whole = replace(grid, heads=with_heads)
-        cells = Sweep(ground.question, ground.candidates, ground.rejected, ground.store, runner, progress, whole)
+        cells = Sweep(
+            ground.question,
+            [*ground.candidates, *ground.heads_beside],
+            ground.rejected,
+            ground.store,
+            runner,
+            progress,
+            grid,
+            own_head=served is not None and ground.question.target.nextn_layers > 0,
+        )
         try:
             cells.run()
         except KeyboardInterrupt:
@@ -155,6 +163,7 @@ class _Ground:
     candidates: list[Candidate]
     rejected: list[Rejected]
     store: Store
+    heads_beside: list[Candidate]
 
 
 def _imported(request: Request, ground: _Ground, progress: Progress) -> Imported | None:
@@ -182,16 +191,18 @@ def _prepare(request: Request, served: FoundRunner | None, progress: Progress, s
         host = with_devices(host, served.devices)
     target = read_target(request.target, host, settings.context, served=served is not None)
     drafts, unreadable = read_drafts(request.drafts)
-    candidates, pruned = prune(target, drafts, host, settings.context, k_max=settings.k_max)
+    able, pruned = prune(target, drafts, host, settings.context, k_max=settings.k_max, served=served is not None)
+    candidates, heads = ([one for one in able if bool(one.draft.draft_only) is is_head] for is_head in (False, True))
     rejected = [*unreadable, *pruned]
     if target.attention.recurrent_state_bytes:
         rejected += [Rejected(one.draft.name, one.draft.quant, "engine", HEADS_ALONE) for one in candidates]
         candidates = []
-    if not candidates and not request.without_draft:
+    if not candidates and not heads and not request.without_draft:
         raise _nothing_fits(rejected)
-    if not candidates:
+    if not candidates and not heads:
         progress.note(f"{NOTHING_BESIDE} Methods that need no draft are tried. {conclusion.reasons(rejected)}".strip())
-    return _Ground(Question(host, target, request.workload, settings, request.fresh), candidates, rejected, store)
+    question = Question(host, target, request.workload, settings, request.fresh)
+    return _Ground(question, candidates, rejected, store, heads)
 
 
 def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], None]) -> Recommendation:

@@ -23,6 +23,7 @@ CACHE_TYPES = tuple(CACHE_BLOCKS)  # the next is taken only where nothing fits w
 # Left free on every device: for what the estimate misses (the driver, the server's prompt cache, the compute buffer's
 # error of a few per cent) and for the rest of the machine.
 MARGIN_FRACTION = 0.05
+HEAD_FILES = frozenset({"eagle3"})  # prediction heads in files of their own that llama-server was seen to run
 MARGIN_MINIMUM_BYTES = 512 << 20
 
 
@@ -39,14 +40,17 @@ class Option:
 
 
 def prune(
-    target: Model, drafts: Sequence[Model], host: Host, context: int, *, k_max: int
+    target: Model, drafts: Sequence[Model], host: Host, context: int, *, k_max: int, served: bool = False
 ) -> tuple[list[Candidate], list[Rejected]]:
     """Sort drafts, in their order, into those that can run beside the target and those that cannot, with the reason.
 
-    Where none fits in memory, all are asked again with keys and values quantized.
+    Where none fits in memory, all are asked again with keys and values quantized. ``served``: llama-server runs them,
+    which can draft with prediction heads that are files of their own.
     """
     for cache_type in CACHE_TYPES:
-        judged = [judge(target, draft, host, context, k_max=k_max, cache_type=cache_type) for draft in drafts]
+        judged = [
+            judge(target, draft, host, context, k_max=k_max, cache_type=cache_type, served=served) for draft in drafts
+        ]
         candidates = [one for one in judged if isinstance(one, Candidate)]
         rejected = [one for one in judged if isinstance(one, Rejected)]
         if candidates or not any(one.reason == "memory" for one in rejected):
@@ -63,15 +67,20 @@ def judge(
     k_max: int,
     difference_of: Callable[[Model, Model], str | None] | None = None,
     cache_type: str = PLAIN_CACHE,
+    served: bool = False,
 ) -> Candidate | Rejected:
     """One draft. ``difference_of`` says why the vocabularies do not go together; by default it reads the token texts,
     and is asked only when everything else is in order."""
-    unsuitable = _unsuitable(target, draft)
+    unsuitable = _unsuitable(target, draft, served=served)
     if unsuitable:
         return unsuitable
     option = best_option(target, draft, host, context, k_max=k_max, cache_type=cache_type)
     if not option.fits:
         return Rejected(draft.name, draft.quant, "memory", shortage(option))
+    if (
+        draft.draft_only
+    ):  # it has the target's tokens, or says itself which of them; the server refuses what does not fit
+        return Candidate(draft, option.placement, option.memory)
     try:
         difference = (difference_of or incompatibility)(target, draft)
     except FileProblem as error:
@@ -81,10 +90,11 @@ def judge(
     return Candidate(draft, option.placement, option.memory)
 
 
-def _unsuitable(target: Model, draft: Model) -> Rejected | None:
+def _unsuitable(target: Model, draft: Model, *, served: bool) -> Rejected | None:
     """What needs neither memory nor token texts."""
-    if draft.draft_only:
+    if draft.draft_only and not (served and draft.draft_only in HEAD_FILES):
         detail = f"it is a {draft.draft_only} file, a part of another model that cannot draft by itself"
+        detail += "; --engine llama-server runs it" if draft.draft_only in HEAD_FILES else ""
         return Rejected(draft.name, draft.quant, "not-a-draft", detail)
     if draft.content_hash == target.content_hash:
         return Rejected(draft.name, draft.quant, "same-as-target", "it is the target itself")

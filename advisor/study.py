@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ from advisor.cost.step_law import step_law
 from advisor.cost.visits import VISITS, Conditions, Curves
 from advisor.engines import StartEngine, StartRunner
 from advisor.engines.base import Engine, LoadOptions, Runner
-from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, TargetFailure
+from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
 from advisor.host import with_decode_bandwidth
 from advisor.measured import estimate_of
 from advisor.ngram import METHODS
@@ -69,7 +69,8 @@ class Study:
 
     ``start_runner``: what answers and runs in place of the engine, which then only replays drafts. ``imported``:
     answers and traces that need not be measured. ``elsewhere``: spreads replays over other machines.
-    ``shared_search``: the database of a search that machines of this class share.
+    ``shared_search``: the database of a search that machines of this class share. ``heads_beside``: prediction heads in
+    files of their own.
     """
 
     def __init__(
@@ -84,19 +85,22 @@ class Study:
         imported: Imported | None = None,
         elsewhere: Elsewhere | None = None,
         shared_search: str | None = None,
+        heads_beside: Sequence[Candidate] = (),
     ) -> None:
         self._question, self._settings = question, question.settings
         self._imported, self._elsewhere = imported, elsewhere
         self._sharing = Sharing(shared_search, who_searches(store)) if shared_search else None
         self._host, self._target = question.host, question.target
-        self._candidates, self._rejected = with_one_target_placement(candidates), list(rejected)
+        placed = with_one_target_placement([*candidates, *heads_beside])
+        self._candidates, self._heads = placed[: len(candidates)], placed[len(candidates) :]
+        self._rejected = list(rejected)
         self._asked_drafts = sorted(candidate.draft.content_hash for candidate in candidates)
         self._store, self._start_engine, self._progress = store, start_engine, progress
         self._started = time.monotonic()
         self._thread_counts = thread_counts(self._host, self._settings)
         self._threads = self._thread_counts[0]
-        self._place = target_place(self._candidates, self._target, self._host, self._settings.context)
-        self._has_room = room_for_two(self._candidates)
+        self._place = target_place(placed, self._target, self._host, self._settings.context)
+        self._has_room = room_for_two(placed)
         self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
         self._engine = self._remedies.first(start_engine)
         self._runner: Runner = self._engine if start_runner is None else self._remedies.first(start_runner)
@@ -224,30 +228,26 @@ class Study:
         self._predictor = self._predict(ngram if replayed else None)
 
     def run_the_heads(self) -> None:
-        """The target's own prediction heads, in at most half of the time that is left."""
-        if not self._target.nextn_layers:
+        """Real runs of prediction heads, the one kind of proposer that nothing is predicted of."""
+        found = heads.heads_of(self._target, self._heads)
+        if not found:
             return
         if not self._is_served:
             self._about_heads = (heads.NEEDS_SERVER,)
             return
-        self._progress.stage("run the target's own heads", 0)
-        try:
-            heads.run_heads(
-                self._measurer([]),
-                prompts=self._trial_prompts,
-                k_max=self._settings.k_max,
-                trial_s=self._trial_s(self._trial_prompts),
-                time_left_s=self._search_left_s,
-                on_trial=self._trials.append,
-                progress=self._progress,
-            )
-        except TargetFailure:
-            raise
-        except EngineError as error:
-            self._rejected.append(Rejected(heads.METHOD, "", "engine", f"{error.what} {error.why}".strip()))
-            return
-        if not self._head_trials:
-            self._about_heads = (heads.NOT_IN_TIME,)
+        self._progress.stage("run prediction heads", 0)
+        outcome = heads.run_heads(
+            found,
+            self._measurer(self._heads),
+            prompts=self._trial_prompts,
+            k_max=self._settings.k_max,
+            trial_s=self._trial_s(self._trial_prompts),
+            time_left_s=self._search_left_s,
+            on_trial=self._trials.append,
+            progress=self._progress,
+        )
+        self._rejected += outcome.rejected
+        self._about_heads = outcome.notes
 
     def run_the_best(self) -> None:
         """Short real runs of the best few, each beside its own baseline."""
@@ -299,7 +299,7 @@ class Study:
         _, found = self._answered()
         if found.best is None or found.verdict != "speculate" or not self._has_texts:
             return
-        if found.best.config.method == heads.METHOD:
+        if found.best.config.method in heads.METHODS:
             self._about_heads = (heads.NOT_LOOKED_AT,) if self._ground_at_depth().wanted else ()
             return
         draft = found.best.config.draft
@@ -334,7 +334,7 @@ class Study:
             workload=self._question.workload.name,
             categories=tuple(dict.fromkeys(t.category for t in self._transcripts)),
             baseline=baseline,
-            candidates=tuple(self._candidates),
+            candidates=tuple(self._known),
             estimates=found.ranked,
             rejected=tuple(self._rejected),
             verdict=found.verdict,
@@ -363,7 +363,7 @@ class Study:
                         self._engine.build,
                         self._runner.build if self._is_served else None,
                     ),
-                    *conclusion.memory_notes(self._trials, self._candidates),
+                    *conclusion.memory_notes(self._trials, self._known),
                     *self._not_weighed,
                     *self._about_heads,
                     *conclusion.rules(found.ranked),
@@ -434,11 +434,17 @@ class Study:
             *(estimate_of(trial, categories, baseline.tokens_per_second) for trial in self._head_trials),
         ]
         nothing = NO_DRAFT_RUNS if self._asked_drafts else NOTHING_TO_PROPOSE
-        return baseline, answer(estimates, self._candidates, nothing=nothing)
+        return baseline, answer(estimates, self._known, nothing=nothing)
+
+    @property
+    def _known(self) -> list[Candidate]:
+        """What an estimate can be of."""
+        ran = {trial.config.draft for trial in self._trials}
+        return [*self._candidates, *(one for one in self._heads if one.draft.content_hash in ran)]
 
     @property
     def _head_trials(self) -> list[Trial]:
-        return [trial for trial in steadied(self._trials) if trial.config.method == heads.METHOD]
+        return [trial for trial in steadied(self._trials) if trial.config.method in heads.METHODS]
 
     @property
     def _all_trials(self) -> list[Trial]:
@@ -482,7 +488,7 @@ class Study:
             self._runner,
             self._store,
             self._target,
-            candidates or self._candidates,
+            self._candidates if candidates is None else candidates,
             self._transcripts,
             self._settings.sampling,
             host=self._host.fingerprint,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jsonschema
@@ -20,7 +21,7 @@ from advisor.pipeline import Request
 from advisor.progress import Silent
 from advisor.reasons import explain
 from advisor.report import explain_page, json_document
-from advisor.testing.heads import WORDS, build_with_head, counted_on
+from advisor.testing.heads import WORDS, build_eagle, build_with_head, build_without_head, counted_on
 from advisor.types import Config, Recommendation, Run, Settings, Trial
 from advisor.workload import builtin
 from tests.test_pipeline import SCHEMA, TARGET, WORLD, ask, models
@@ -46,6 +47,7 @@ def lengths_run(speedups: dict[int, float], *, k_max: int = 16, runs: int = 99) 
     """Which draft lengths are run where each has this speedup and there is time for so many."""
     ran: list[Trial] = []
     heads.run_heads(
+        [heads.Head()],
         Measured(speedups),
         prompts=2,
         k_max=k_max,
@@ -82,7 +84,7 @@ def test_in_this_process_it_is_said_who_can_run_them(models, monkeypatch):
     monkeypatch.setattr(pipeline, "read_model", lambda path: with_head if path == Path(TARGET.path) else known(path))
     found = ask(WORLD)
     assert heads.NEEDS_SERVER in found.measurement.notes
-    assert all(one.config.method != heads.METHOD for one in found.estimates)
+    assert all(one.config.method not in heads.METHODS for one in found.estimates)
 
 
 def counted(first: int, tokens: int, k: int) -> tuple[int, int]:
@@ -102,18 +104,26 @@ def counted(first: int, tokens: int, k: int) -> tuple[int, int]:
     return drafted, accepted
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["attention", "recurrent"])
+MODELS = {
+    "attention": (build_with_head, ()),
+    "recurrent": (partial(build_with_head, recurrent=True), ()),
+    "beside": (build_without_head, (build_eagle,)),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommendation]:
     pytest.importorskip("xllamacpp")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADVISOR_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         settings = Settings(context=1024, max_tokens=32, k_max=4, budget_s=60.0)
-        target = build_with_head(recurrent=request.param)
-        yield pipeline.recommend(Request(target, (), FEW, settings, server="", without_draft=True), Silent())
+        target, beside = MODELS[request.param]
+        files = target(), tuple(make() for make in beside)
+        yield pipeline.recommend(Request(*files, FEW, settings, server="", without_draft=True), Silent())
 
 
 def test_a_real_head_is_run_and_accepted_as_often_as_is_known(found: Recommendation):
-    trials = [trial for trial in found.trials if trial.config.method == heads.METHOD]
+    trials = [trial for trial in found.trials if trial.config.method in heads.METHODS]
     assert trials[0].config.k == 2
     for trial in trials:
         for run in trial.runs:
@@ -123,23 +133,22 @@ def test_a_real_head_is_run_and_accepted_as_often_as_is_known(found: Recommendat
 
 
 def test_it_stands_in_the_ranking_with_its_command(found: Recommendation):
-    row = next(one for one in found.estimates if one.config.method == heads.METHOD)
+    row = next(one for one in found.estimates if one.config.method in heads.METHODS)
     assert row.evidence == "measured"
     assert row.speedup_low < row.speedup < row.speedup_high
     rec = dataclasses.replace(found, best=row, verdict="speculate")
     command = llama_server.command(rec)
-    assert command[command.index("--spec-type") + 1] == "draft-mtp"
+    assert command[command.index("--spec-type") + 1] == row.config.method
     assert command[command.index("--spec-draft-n-max") + 1] == str(row.config.k)
-    assert "-md" not in command
+    assert ("-md" in command) is (row.config.method == heads.BESIDE)
     document = json_document.document(rec, command=command)
     jsonschema.validate(document, SCHEMA)
-    assert document["recommendation"]["method"] == "draft-mtp"
-    assert any(one.config == row.config for one in explain(rec).methods)
-    assert "draft-mtp" in explain_page.page(rec, explain(rec))
+    assert document["recommendation"]["method"] == row.config.method
+    assert rec.label_of(row.config) in explain_page.page(rec, explain(rec))
 
 
 def test_its_command_does_as_was_said(found: Recommendation):
-    row = next(one for one in found.estimates if one.config.method == heads.METHOD)
+    row = next(one for one in found.estimates if one.config.method in heads.METHODS)
     rec = dataclasses.replace(found, best=row, verdict="speculate")
     checked = check(rec, Program(PACKAGED, "packaged"), FEW.prompts[:2])
     for run in checked.runs:
@@ -147,12 +156,15 @@ def test_its_command_does_as_was_said(found: Recommendation):
     assert checked.acceptance_place == "inside"
 
 
-def test_a_sweep_runs_the_head(data_directory: Path):
+@pytest.mark.parametrize("where", ["attention", "beside"])
+def test_a_sweep_runs_the_head(data_directory: Path, where: str):
     pytest.importorskip("xllamacpp")
-    settings = Settings(context=1024, max_tokens=16)
-    request = Request(build_with_head(), (), FEW, settings, server="", without_draft=True)
+    target, beside = MODELS[where]
+    files = target(), tuple(make() for make in beside)
+    request = Request(*files, FEW, Settings(context=1024, max_tokens=16), server="", without_draft=True)
     swept = pipeline.sweep(request, Grid((1, 3), prompts=2), Silent())
-    assert sorted((one.config.method, one.config.k) for one in swept.estimates) == [("draft-mtp", 1), ("draft-mtp", 3)]
+    method = heads.BESIDE if beside else heads.OWN
+    assert sorted((one.config.method, one.config.k) for one in swept.estimates) == [(method, 1), (method, 3)]
 
 
 def test_of_a_recurrent_target_drafts_are_left_out(data_directory: Path):
