@@ -77,9 +77,7 @@ def judge(
     option = best_option(target, draft, host, context, k_max=k_max, cache_type=cache_type)
     if not option.fits:
         return Rejected(draft.name, draft.quant, "memory", shortage(option))
-    if (
-        draft.draft_only
-    ):  # it has the target's tokens, or says itself which of them; the server refuses what does not fit
+    if draft.draft_only:  # the server refuses one of another target
         return Candidate(draft, option.placement, option.memory)
     try:
         difference = (difference_of or incompatibility)(target, draft)
