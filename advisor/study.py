@@ -22,7 +22,7 @@ from advisor.cost.step_law import step_law
 from advisor.cost.visits import VISITS, Conditions, Curves
 from advisor.engines import StartEngine, StartRunner
 from advisor.engines.base import Engine, LoadOptions, Runner
-from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
+from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, EngineRefusal
 from advisor.host import with_decode_bandwidth
 from advisor.measured import estimate_of
 from advisor.ngram import METHODS
@@ -104,6 +104,7 @@ class Study:
         self._remedies = Remedies(store, self._host.fingerprint, progress, fresh=question.fresh)
         self._engine = self._remedies.first(start_engine)
         self._runner: Runner = self._engine if start_runner is None else self._remedies.first(start_runner)
+        self._timer = self._runner
         self._question_name = self._name_of_question()
         self._plan: Plan
         self._transcripts: tuple[Transcript, ...] = ()
@@ -191,21 +192,36 @@ class Study:
             self._engine.shutdown()
             is_runner, self._engine = not self._is_served, self._new_engine()
             if is_runner:
-                self._runner = self._engine
+                self._runner = self._timer = self._engine
                 self._open_target(self._threads)
 
     def measure_curves(self) -> None:
         """Cost: t(b) of the target alone and d(b) of each draft beside it, in two visits spread over time.
 
-        The second visit is for drafts that can still win, while it leaves time to see the pick work.
+        The second visit is for drafts that can still win, while it leaves time to see the pick work. Where a server on
+        this CPU cannot be made to decode a few tokens again, this process times them.
         """
         if self._is_served:
             self._engine.shutdown()  # it has replayed what there was to replay
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
-        self._curves = Curves(self._runner, self._store, self._conditions())
+        self._curves = Curves(self._timer, self._store, self._conditions())
         if self._target.attention.recurrent_state_bytes:  # no request makes it decode a few tokens again
             self._curves.leave_out()
             return
+        try:
+            self._visit_curves()
+        except EngineRefusal:
+            if not self._is_served or not self._on_this_cpu:
+                raise
+            self._runner.shutdown()  # its memory is needed
+            self._timer = self._engine
+            self._open_target(self._threads, self._timer)
+            self._curves = Curves(self._timer, self._store, self._conditions())
+            self._visit_curves()
+            self._timer.shutdown()
+
+    def _visit_curves(self) -> None:
+        """Raises EngineRefusal where the target's decodes cannot be timed."""
         for visit in range(VISITS):
             if visit and not (self._curves.is_known(visit) or self._has_time_for_a_run()):
                 return
@@ -309,7 +325,7 @@ class Study:
             pick,
             self._ground_at_depth(),
             self._engine,
-            self._runner,
+            self._timer,
             self._store,
             reads=self._reads_answers_here,
             trials=self._trials,
@@ -362,6 +378,7 @@ class Study:
                         self._all_trials,
                         self._engine.build,
                         self._runner.build if self._is_served else None,
+                        timed_here=self._timer is self._engine,
                     ),
                     *conclusion.memory_notes(self._trials, self._known),
                     *self._not_weighed,

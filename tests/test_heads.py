@@ -156,6 +156,16 @@ def test_its_command_does_as_was_said(found: Recommendation):
     assert checked.acceptance_place == "inside"
 
 
+def test_where_a_server_cannot_time_decodes_this_process_does(data_directory: Path):
+    """A sliding window that is full: the server reads the text again."""
+    pytest.importorskip("xllamacpp")
+    target, settings = build_without_head(sliding=True), Settings(context=1024, max_tokens=32, k_max=4, budget_s=60.0)
+    found = pipeline.recommend(Request(target, (), FEW, settings, server="", without_draft=True), Silent())
+    assert sorted(found.target_curve.rounds_s) == [1, 2, 3, 4, 5]
+    assert any("decodes were timed with llama-cpp-python" in note for note in found.measurement.notes)
+    assert found.build.engine == "llama-server"
+
+
 @pytest.mark.parametrize("where", ["attention", "beside"])
 def test_a_sweep_runs_the_head(data_directory: Path, where: str):
     pytest.importorskip("xllamacpp")

@@ -19,7 +19,7 @@ from advisor.testing.zoo import base_model, copy_tokenizer, default_directory, m
 
 VERSION = 1
 WORDS, ONE_IN = 4096, 4
-LAYERS, EXPERTS = 12, 2
+LAYERS, EXPERTS, WINDOW = 12, 2, 64
 WIDTH, HEADS, HEAD_WIDTH, FEED_FORWARD = 128, 4, 32, 1024
 SHARP = 3.0  # of attention: a token attends to itself alone
 
@@ -35,8 +35,10 @@ def build_with_head(directory: Path | None = None, *, recurrent: bool = False) -
     return _kept(directory, "Counting-MTP", lambda path: _write(path, "glm4moe", _describe_experts))
 
 
-def build_without_head(directory: Path | None = None) -> Path:
-    """The target of ``build_eagle``."""
+def build_without_head(directory: Path | None = None, *, sliding: bool = False) -> Path:
+    """The target of ``build_eagle``. ``sliding``: every second layer sees the last WINDOW tokens alone."""
+    if sliding:
+        return _kept(directory, "Counting-sliding", lambda path: _write(path, "step35", _describe_window))
     return _kept(directory, "Counting", lambda path: _write(path, "llama", lambda _writer: None))
 
 
@@ -107,6 +109,12 @@ def _describe_experts(writer: Any) -> None:
     writer.add_expert_feed_forward_length(HEAD_WIDTH)
 
 
+def _describe_window(writer: Any) -> None:
+    writer.add_sliding_window(WINDOW)
+    writer.add_array("step35.attention.sliding_window_pattern", [number % 2 == 0 for number in range(LAYERS)])
+    writer.add_expert_feed_forward_length(HEAD_WIDTH)  # demanded of a dense model too
+
+
 def _describe_eagle(writer: Any) -> None:
     writer.add_array("eagle3.target_layers", [2, LAYERS // 2, LAYERS - 2])
     writer.add_uint32("eagle3.target_hidden_size", WIDTH)
@@ -169,7 +177,7 @@ def _eagle3(vocabulary: int) -> Tensors:
     }
 
 
-_TENSORS = {"llama": _llama, "glm4moe": _glm4moe, "qwen35": _qwen35, "eagle3": _eagle3}
+_TENSORS = {"llama": _llama, "step35": _llama, "glm4moe": _glm4moe, "qwen35": _qwen35, "eagle3": _eagle3}
 
 
 def _words() -> Floats:
