@@ -157,7 +157,7 @@ def test_its_command_does_as_was_said(found: Recommendation):
 
 
 def test_where_a_server_cannot_time_decodes_this_process_does(data_directory: Path):
-    """A sliding window that is full: the server reads the text again."""
+    """With a sliding window wider than the text the server reads it again from some way back."""
     pytest.importorskip("xllamacpp")
     target, settings = build_without_head(sliding=True), Settings(context=1024, max_tokens=32, k_max=4, budget_s=60.0)
     found = pipeline.recommend(Request(target, (), FEW, settings, server="", without_draft=True), Silent())

@@ -78,7 +78,7 @@ class _Asked:
         if counted != count:
             raise EngineRefusal(
                 f"llama-server does not time a decode of {count} tokens of the {role}: it decoded {counted}.",
-                why="It cannot go on from the context it holds: a recurrent memory, or a sliding window that is full.",
+                why="It cannot go on from the context it holds: a recurrent memory, or a sliding window.",
                 fix="Leave out --engine llama-server: decodes are then timed in this process.",
             )
         return milliseconds / 1e3

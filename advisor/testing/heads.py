@@ -19,7 +19,7 @@ from advisor.testing.zoo import base_model, copy_tokenizer, default_directory, m
 
 VERSION = 1
 WORDS, ONE_IN = 4096, 4
-LAYERS, EXPERTS, WINDOW = 12, 2, 64
+LAYERS, EXPERTS, WINDOW = 12, 2, 4096
 WIDTH, HEADS, HEAD_WIDTH, FEED_FORWARD = 128, 4, 32, 1024
 SHARP = 3.0  # of attention: a token attends to itself alone
 
