@@ -84,6 +84,14 @@ class ServerReader:
         path = properties.get("model_path") if isinstance(properties, dict) else None
         return path if isinstance(path, str) else ""
 
+    def model_parameters(self) -> int:
+        """How many the served model has, 0 where the server does not tell."""
+        listing = self._json("/v1/models")
+        models = listing.get("data") if isinstance(listing, dict) else None
+        meta = models[0].get("meta") if isinstance(models, list) and models and isinstance(models[0], dict) else None
+        count = meta.get("n_params") if isinstance(meta, dict) else None
+        return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
+
     def nonsense(self, said: str) -> ServerProblem:
         """The error for an answer of ``/metrics`` that is not a llama-server's."""
         return ServerProblem(

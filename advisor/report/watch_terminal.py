@@ -137,7 +137,7 @@ def _table(view: View) -> RenderableType:
     if view.expected is not None:
         table.add_column(Text("expected"), justify="right")
         table.add_column(Text("break-even"), justify="right")
-    for name, figure, wanted, limit in _rows(view.expected):
+    for name, figure, wanted, limit in _rows(view.expected, spans[0][1] if spans else None):
         cells = [name, *(figure(live) for _heading, live in spans)]
         if view.expected is not None:
             cells += [wanted, limit]
@@ -160,8 +160,9 @@ def _spans(view: View) -> list[tuple[Literal["lately", "since start"], Live]]:
 Figure = Callable[[Live], str]
 
 
-def _rows(expected: Expected | None) -> list[tuple[str, Figure, str, str]]:
-    """(name, the figure of a span, what is expected, break-even) of each row."""
+def _rows(expected: Expected | None, live: Live | None) -> list[tuple[str, Figure, str, str]]:
+    """(name, the figure of a span, what is expected, break-even) of each row. Break-even is that of drafts as long as
+    those of ``live``."""
     wanted, limits = ("", "", ""), ("", "", "")
     if expected is not None:
         even = expected.break_even_acceptance
@@ -172,7 +173,7 @@ def _rows(expected: Expected | None) -> list[tuple[str, Figure, str, str]]:
         )
         limits = (
             percent(even) if even is not None else UNKNOWN,
-            f"{expected.break_even_tokens_per_step:.2f}",
+            f"{expected.break_even_tokens(live.drafted_per_step if live is not None else None):.2f}",
             f"{expected.baseline_tps:.1f}",
         )
     figures: tuple[tuple[str, Figure], ...] = (

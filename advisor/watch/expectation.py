@@ -61,6 +61,13 @@ class Expected:
     lengths: tuple[Shorter, ...] = ()
     categories: tuple[Category, ...] = ()
 
+    def break_even_tokens(self, drafted_per_step: float | None) -> float:
+        """What a step must give that drafts so many tokens: one, and the price of each. Of the recommended step where
+        that is not known."""
+        if drafted_per_step is None or self.break_even_acceptance is None:
+            return self.break_even_tokens_per_step
+        return 1 + self.break_even_acceptance * drafted_per_step
+
     @property
     def always_drafts(self) -> bool:
         """Whether every step drafts something."""

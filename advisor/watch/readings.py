@@ -201,12 +201,19 @@ class Live:
         return min(1.0, self.accepted / self.drafted)
 
     @property
-    def tokens_per_step(self) -> float | None:
-        """Over all steps, those that drafted nothing included."""
+    def steps(self) -> float | None:
+        """All of them, those that drafted nothing included."""
         if self.accepted is None or self.tokens <= 0:
             return None
-        steps = max(self.tokens - self.accepted, self.drafts or 0.0)
-        return self.tokens / steps if steps > 0 else None
+        return max(self.tokens - self.accepted, self.drafts or 0.0) or None
+
+    @property
+    def tokens_per_step(self) -> float | None:
+        return self.tokens / self.steps if self.steps else None
+
+    @property
+    def drafted_per_step(self) -> float | None:
+        return self.drafted / self.steps if self.steps and self.drafted is not None else None
 
     @property
     def tokens_per_second(self) -> float | None:

@@ -14,12 +14,16 @@ from advisor.watch.judgement import Judgement, judge
 from advisor.watch.readings import History, Live, Reading, Slots
 
 
+SAME_PARAMETERS = 0.05  # a converter may leave out or double an embedding
+
+
 class Source(Protocol):
     """A server that can be asked: ``server_reader.ServerReader``, or a script in tests."""
 
     def metrics(self) -> Mapping[str, float]: ...
     def slots(self) -> Any: ...
     def model_path(self) -> str: ...
+    def model_parameters(self) -> int: ...
     def nonsense(self, said: str) -> ServerProblem: ...
 
 
@@ -50,6 +54,7 @@ class Watcher:
         self._began = self.clock()
         self._expected = expected(self.recommendation) if self.recommendation is not None else None
         self._model_path: str | None = None
+        self._parameters = 0
 
     def read(self) -> None:
         """One more reading. Raises ServerProblem."""
@@ -57,7 +62,7 @@ class Watcher:
         restarts = self.history.restarts
         self.history = self.history.add(reading)
         if self._model_path is None or self.history.restarts > restarts:
-            self._model_path = self.source.model_path()
+            self._model_path, self._parameters = self.source.model_path(), self.source.model_parameters()
 
     def look(self) -> View:
         """One more reading and what it says; a failure is told in the view, and the next look tries again."""
@@ -72,7 +77,8 @@ class Watcher:
         last = self.history.last
         other = self._other_model()
         expected = None if other else self._expected
-        judgement = judge(live, expected, verdict=self._verdict, slots=last.slots if last else None)
+        verdict = None if other else self._verdict
+        judgement = judge(live, expected, verdict=verdict, slots=last.slots if last else None)
         return View(
             self.clock() - self._began,
             live,
@@ -88,11 +94,26 @@ class Watcher:
         return self.recommendation.verdict if self.recommendation is not None else None
 
     def _other_model(self) -> tuple[str, ...]:
-        wanted = file_name(self.recommendation.target.path) if self.recommendation is not None else ""
-        served = file_name(self._model_path or "")
-        if not wanted or not served or wanted == served:
+        """By the names of their files; of a target that was only named, by the number of parameters."""
+        if self.recommendation is None:
             return ()
-        return (f"The server serves {served}, the recommendation is for {wanted}: the two cannot be compared.",)
+        target, served = self.recommendation.target, file_name(self._model_path or "")
+        wanted = file_name(target.path)
+        if wanted and served:
+            return (_not_comparable(served, wanted),) if wanted != served else ()
+        if not wanted and target.parameters and self._parameters:
+            if abs(self._parameters / target.parameters - 1) > SAME_PARAMETERS:
+                sizes = (f"{count / 1e9:.2g} billion parameters" for count in (self._parameters, target.parameters))
+                one, other = sizes
+                return (_not_comparable(f"{served} with {one}".strip(), f"{target.name} with {other}"),)
+        return ()
+
+
+def _not_comparable(served: str, wanted: str) -> str:
+    return (
+        f"The server serves {served}, the recommendation is for {wanted}: the two cannot be compared. "
+        "Name the saved recommendation that is for this server."
+    )
 
 
 def read(source: Source, at_s: float) -> Reading:

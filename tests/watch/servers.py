@@ -70,8 +70,8 @@ class Counting:
 class Script:
     """A source that says one thing after the other, then the last one again and again. An exception is raised."""
 
-    def __init__(self, *said: Counting | Exception, slots: Any = None, model: str = "") -> None:
-        self.said, self._slots, self._model = list(said), slots, model
+    def __init__(self, *said: Counting | Exception, slots: Any = None, model: str = "", parameters: int = 0) -> None:
+        self.said, self._slots, self._model, self._parameters = list(said), slots, model, parameters
 
     def metrics(self) -> Mapping[str, float]:
         said = self.said.pop(0) if len(self.said) > 1 else self.said[0]
@@ -84,6 +84,9 @@ class Script:
 
     def model_path(self) -> str:
         return self._model
+
+    def model_parameters(self) -> int:
+        return self._parameters
 
     def nonsense(self, said: str) -> ServerProblem:
         return ServerProblem("nonsense", why=said)

@@ -243,3 +243,5 @@ def test_below_is_what_acceptance_says(steps: int, shares: list[float], tps: flo
     assert bool(verdict.advice) == verdict.below
     if verdict.below:
         assert verdict.warnings
+    lead = (found.tokens_per_step or 0.0) - wanted().break_even_tokens(found.drafted_per_step)
+    assert abs(lead) < 1e-9 or (lead < 0) == (sum(accepted) / (4 * steps) < limit), "both rows of the table agree"

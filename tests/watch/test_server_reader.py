@@ -74,21 +74,24 @@ def test_slow_answers_end_at_the_time_limit(answer: Answer) -> None:
 
 def test_what_is_optional_may_fail_in_any_way() -> None:
     for answer in (OFF, (200, b"not json"), (200, b"[" * 100_000), hangs_up):
-        with serving({"/metrics": (200, METRICS), "/slots": answer, "/props": answer}) as fake:
+        with serving({"/metrics": (200, METRICS), "/slots": answer, "/props": answer, "/v1/models": answer}) as fake:
             reader = ServerReader(address(fake.url))
             assert reader.slots() is None
             assert reader.model_path() == ""
+            assert reader.model_parameters() == 0
 
 
 def test_slots_and_the_model_are_read() -> None:
     answers: dict[str, Answer] = {
         "/slots": (200, b'[{"id": 0}]'),
         "/props": (200, b'{"model_path": "/m/a.gguf", "chat_template": "x"}'),
+        "/v1/models": (200, b'{"data": [{"id": "a", "meta": {"n_params": 134515008, "n_vocab": 49152}}]}'),
     }
     with serving(answers) as fake:
         reader = ServerReader(address(fake.url))
         assert reader.slots() == [{"id": 0}]
         assert reader.model_path() == "/m/a.gguf"
+        assert reader.model_parameters() == 134515008
 
 
 def test_the_key_goes_to_the_address_that_was_given_and_nowhere_else() -> None:

@@ -106,6 +106,21 @@ def test_another_model_is_not_judged_by_the_recommendation() -> None:
     assert (other.state, other.below, other.advice) == ("not-compared", False, ())
 
 
+@pytest.mark.parametrize(("parameters", "said"), [(14_770_000_000, False), (134_000_000, True), (0, False)])
+def test_of_a_target_that_was_only_named_the_number_of_parameters_tells(parameters: int, said: bool) -> None:
+    rec = make_recommendation()
+    named = dataclasses.replace(rec, target=dataclasses.replace(rec.target, path="", parameters=14_800_000_000))
+    refused = dataclasses.replace(named, verdict="do-not-speculate", best=None)
+    drafting = [Counting().answered(500, (30,)), Counting().answered(500, (30,)).answered(500, (30,))]
+    for one in (named, refused):
+        view = watched(Script(*drafting, model="/m/x.gguf", parameters=parameters), 2, one)[-1]
+        warnings = " ".join(view.judgement.warnings)
+        assert ("0.13 billion parameters" in warnings) is said
+        if said:
+            assert view.judgement.state == "not-compared"
+            assert "not to speculate" not in warnings
+
+
 def test_the_model_is_asked_again_after_a_restart() -> None:
     class Changing(Script):
         def __init__(self, *said: Any) -> None:
