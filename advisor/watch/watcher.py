@@ -13,7 +13,6 @@ from advisor.watch.expectation import Expected, expected
 from advisor.watch.judgement import Judgement, judge
 from advisor.watch.readings import History, Live, Reading, Slots
 
-
 SAME_PARAMETERS = 0.05  # a converter may leave out or double an embedding
 
 
@@ -101,12 +100,12 @@ class Watcher:
         wanted = file_name(target.path)
         if wanted and served:
             return (_not_comparable(served, wanted),) if wanted != served else ()
-        if not wanted and target.parameters and self._parameters:
-            if abs(self._parameters / target.parameters - 1) > SAME_PARAMETERS:
-                sizes = (f"{count / 1e9:.2g} billion parameters" for count in (self._parameters, target.parameters))
-                one, other = sizes
-                return (_not_comparable(f"{served} with {one}".strip(), f"{target.name} with {other}"),)
-        return ()
+        if wanted or not target.parameters or not self._parameters:
+            return ()
+        if abs(self._parameters / target.parameters - 1) <= SAME_PARAMETERS:
+            return ()
+        own, other = (f"{count / 1e9:.2g} billion parameters" for count in (self._parameters, target.parameters))
+        return (_not_comparable(f"{served or 'a model'} with {own}", f"{target.name} with {other}"),)
 
 
 def _not_comparable(served: str, wanted: str) -> str:
