@@ -130,6 +130,8 @@ def _report(checked: Checked) -> str:
         f"  acceptance  {checked.acceptance:7.1%}        {rate}",
         f"  speed       {checked.tokens_per_second:7.2f} tok/s  expected {speeds.low:.2f} to {speeds.high:.2f} tok/s: "
         f"{checked.speed_place}",
+        f"  alone       {checked.alone_tokens_per_second:7.2f} tok/s  so speculation gives {checked.speedup:.2f}x here"
+        + (": it does not pay" if checked.speedup < 1 else ""),
         f"Expected of {asked} in 19 checks of 20. How much prompts differ is from {expected.spread.source}.",
     ]
     if checked.other_build is not None:

@@ -1,6 +1,7 @@
 """The exported llama-server command, started for real: does it speculate, accept and decode as was recommended?
 
-Two prompts are asked of it, one after the other; ``two_prompts.py`` says what may be expected of so few.
+Two prompts are asked of it, one after the other, then of the target alone; ``two_prompts.py`` says what may be expected
+of so few.
 """
 
 from __future__ import annotations
@@ -16,21 +17,24 @@ from advisor.engines.server_answer import check_run, read_run
 from advisor.engines.server_process import Deadlines, Server
 from advisor.errors import EngineRefusal, FileProblem, OptionError
 from advisor.exporters.deployment import chosen
-from advisor.exporters.llama_server import command
+from advisor.exporters.llama_server import flags
 from advisor.exporters.two_prompts import Expected, Place, expected
 from advisor.types import Build, Config, Model, Prompt, Recommendation, Run, pooled_token_s
 
 PROMPTS = 2
+ALONE = Config("", 0, method="none")
 
 
 @dataclass(frozen=True)
 class Checked:
     """What the server did, beside what was expected of it. ``other_build`` is the one that was measured, None where it
-    is this one or nothing was measured: two builds differ in speed, not in acceptance."""
+    is this one or nothing was measured: two builds differ in speed, not in acceptance. ``alone``: the same prompts
+    without speculation, right after."""
 
     build: Build
     prompts: tuple[Prompt, ...]
     runs: tuple[Run, ...]
+    alone: tuple[Run, ...]
     expected: Expected
     other_build: Build | None
 
@@ -43,6 +47,15 @@ class Checked:
         return 1 / pooled_token_s(self.runs)
 
     @property
+    def alone_tokens_per_second(self) -> float:
+        return 1 / pooled_token_s(self.alone)
+
+    @property
+    def speedup(self) -> float:
+        """Over the target alone. The moments of the two differ, so that it is rougher than what was recommended."""
+        return self.tokens_per_second / self.alone_tokens_per_second
+
+    @property
     def acceptance_place(self) -> Place | None:
         """None where it is not judged."""
         return self.expected.acceptance.place(self.acceptance) if self.expected.acceptance is not None else None
@@ -53,7 +66,7 @@ class Checked:
 
     @property
     def inside(self) -> bool:
-        return self.speed_place == "inside" and self.acceptance_place in ("inside", None)
+        return self.speed_place == "inside" and self.acceptance_place in ("inside", None) and self.speedup >= 1
 
 
 def check(
@@ -75,18 +88,22 @@ def check(
         _check_here(model)
     dialect, build = speech(program, within_s=deadlines.speak_s)
     load_s = sum(model.weights_bytes for model in models) / LOAD_BYTES_PER_S
-    server = Server.start(program.argv, command(rec, dialect)[1:], deadlines, load_s=load_s)
-    try:
-        runs = tuple(_answer(server, prompt, rec, config) for prompt in prompts)
-        if not any(run.drafted for run in runs):
-            raise EngineRefusal(
-                "The server ran without speculating: no token was drafted.",
-                why=f"It was started for {config.method}, and nothing in its {len(runs)} answers could be drafted.",
-                fix="Check with prompts of the kind that was measured: --workload FILE.",
-            )
-    finally:
-        server.stop()
-    return Checked(build, tuple(prompts), runs, expected(rec, best, prompts), _other_build(rec, build))
+
+    def answers(one: Config | None) -> tuple[Run, ...]:
+        server = Server.start(program.argv, flags(rec, one, dialect), deadlines, load_s=load_s)
+        try:
+            return tuple(_answer(server, prompt, rec, one or ALONE) for prompt in prompts)
+        finally:
+            server.stop()
+
+    runs = answers(config)
+    if not any(run.drafted for run in runs):
+        raise EngineRefusal(
+            "The server ran without speculating: no token was drafted.",
+            why=f"It was started for {config.method}, and nothing in its {len(runs)} answers could be drafted.",
+            fix="Check with prompts of the kind that was measured: --workload FILE.",
+        )
+    return Checked(build, tuple(prompts), runs, answers(None), expected(rec, best, prompts), _other_build(rec, build))
 
 
 def prompts_for(rec: Recommendation, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:

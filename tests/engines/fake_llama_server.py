@@ -191,6 +191,7 @@ class Fake:
         if self.mode == "miscounts":
             timings["predicted_n"] += 1
         if self.k:
+            timings["predicted_ms"] *= 2 if self.mode == "drags" else 1
             drafted, accepted = self.speculate(len(tokens))
             timings |= {"draft_n": drafted, "draft_n_accepted": accepted} if drafted else {}
         reply = {"tokens": tokens, "timings": timings, "stop_type": "eos" if ended else "limit", "content": "…"}

@@ -73,6 +73,13 @@ def test_one_that_accepts_less_or_more_is_outside_at_whatever_speed(
     assert (checked.inside, checked.speed_place, checked.acceptance_place) == (False, "inside", place)
 
 
+def test_one_that_is_slower_than_the_target_alone_is_outside_though_it_is_as_was_said(tmp_path: Path) -> None:
+    checked = check(saved(tmp_path, FAKE_TPS / 2 / 1.42), fake(tmp_path, "drags"), PROMPTS, PATIENT)
+    assert (checked.speed_place, checked.acceptance_place) == ("inside", "inside")
+    assert checked.speedup == pytest.approx(0.5)
+    assert not checked.inside
+
+
 def test_what_is_not_judged_is_not_held_against_it(tmp_path: Path) -> None:
     rec = saved(tmp_path)
     rates = dict(zip("abcd", (0.0, 1.0, 0.0, 1.0), strict=True))
