@@ -106,7 +106,16 @@ class Outcome:
         if self.found is None:
             return ()
         interval = f"{self.found.speedup_low:.2f} to {self.found.speedup_high:.2f}"
-        return (f"With {self.found.depth:,} tokens in the context: {self.found.speedup:.2f}x ({interval}).",)
+        return (
+            f"With {self.found.depth:,} tokens in the context: {self.found.speedup:.2f}x ({interval})"
+            f"{self._doubt(self.found)}.",
+        )
+
+    @staticmethod
+    def _doubt(found: AtDepth) -> str:
+        if found.speedup_high <= 1:
+            return ", slower than the target alone: speculate where contexts stay short"
+        return ", where it is not sure to pay" if found.speedup_low <= 1 else ""
 
 
 NOTHING = Outcome()

@@ -168,7 +168,8 @@ def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt
         raise BudgetTooSmall(
             f"A budget of {settings.budget_s:.0f} s is too small for this target on this machine.",
             why=f"It makes {1 / token_s:.1f} tokens a second; {least} answers of {shortest} tokens are the least that "
-            "says anything about acceptance.",
+            f"says anything about acceptance, and {100 * TRANSCRIPT_SHARE:.0f} % of the budget are for writing them: "
+            "replays, costs and real runs need the rest.",
             fix=f"Give at least --budget {needed_s / 60 + 0.5:.0f}m.",
         )
     wanted = int((share_s / min(GOOD_PROMPTS, available_prompts) - prompt_s) / token_s)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from advisor.types import Candidate, Config, Estimate, Model, Verdict
 
 NO_DRAFT_RUNS = "no draft can run beside this target"
+WORTH_IT = 1.05  # a speedup that can at best be less than this is none to hope for
 TIE = 0.01  # lower ends within 1 % are a tie: the machine's own noise is larger
 
 
@@ -42,14 +43,32 @@ def answer(
         return Answer("do-not-speculate", f"Do not speculate: {nothing}.", (), None, None)
     best = ranked[0]
     runner_up = next((other for other in ranked if other.config.proposer != best.config.proposer), None)
-    label = by_draft[best.config.draft].draft.label if best.config.draft else best.config.method
-    interval = f"{best.speedup:.2f}x (80 % interval {best.speedup_low:.2f} to {best.speedup_high:.2f})"
-    setting = setting_of(best.config)
     if best.speedup_low <= 1.0:
-        sentence = f"Do not speculate: the best that was found, {label} at {setting}, should give {interval}."
-        return Answer("do-not-speculate", sentence, ranked, None, None)
-    sentence = f"Speculate with {label}, {setting}: {interval}, {_evidence(best)}."
+        return Answer("do-not-speculate", _refusal(ranked, by_draft), ranked, None, None)
+    sentence = f"Speculate with {_words(best, by_draft)}, {_evidence(best)}."
     return Answer("speculate", sentence, ranked, best, runner_up)
+
+
+def likeliest(estimates: Sequence[Estimate]) -> Estimate | None:
+    """Of estimates none of which is sure to help the one that most likely does, None where none is expected to."""
+    best = max(estimates, key=_deviations_above_one, default=None)
+    return best if best is not None and best.speedup > 1 and best.speedup_high >= WORTH_IT else None
+
+
+def _refusal(ranked: Sequence[Estimate], by_draft: Mapping[str, Candidate]) -> str:
+    """It is one thing that nothing helps, another that nothing is sure to."""
+    may_help = likeliest(ranked)
+    if may_help is None:
+        return f"Do not speculate: the best that was found should give {_words(ranked[0], by_draft)}."
+    words = f"{_words(may_help, by_draft)}, {_evidence(may_help)}"
+    return f"Do not speculate yet: nothing is sure to help. What most likely would is {words}."
+
+
+def _words(estimate: Estimate, by_draft: Mapping[str, Candidate]) -> str:
+    config = estimate.config
+    label = by_draft[config.draft].draft.label if config.draft else config.method
+    interval = f"{estimate.speedup:.2f}x (80 % interval {estimate.speedup_low:.2f} to {estimate.speedup_high:.2f})"
+    return f"{label}, {setting_of(config)}: {interval}"
 
 
 def setting_of(config: Config) -> str:
@@ -103,7 +122,9 @@ def rank(
 
 
 def _deviations_above_one(estimate: Estimate) -> float:
-    return math.log(estimate.speedup) / math.log(estimate.speedup_high / estimate.speedup_low)
+    """A speedup that is known exactly counts as one whose interval is a hair wide."""
+    width = max(estimate.speedup_high / estimate.speedup_low, 1 + 1e-9)
+    return math.log(estimate.speedup) / math.log(width)
 
 
 def _evidence(estimate: Estimate) -> str:

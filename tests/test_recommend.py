@@ -71,6 +71,16 @@ def test_an_interval_that_touches_one_is_a_no():
     assert "1.10x" in found.sentence
 
 
+def test_what_is_unsure_is_told_from_what_loses():
+    unsure = make_estimate(LARGE, 1.3, speedup_low=0.94, speedup_high=1.79)
+    flat = make_estimate(SMALL, 1.01, speedup_low=0.985, speedup_high=1.03)
+    hopeful, hopeless = answer([flat, unsure], CANDIDATES), answer([flat], CANDIDATES)
+    assert hopeful.verdict == hopeless.verdict == "do-not-speculate"
+    assert hopeful.sentence.startswith("Do not speculate yet: nothing is sure to help.")
+    assert "1.30x (80 % interval 0.94 to 1.79)" in hopeful.sentence
+    assert hopeless.sentence.startswith("Do not speculate: the best that was found should give")
+
+
 def test_the_runner_up_is_another_draft():
     estimates = [make_estimate(SMALL, 1.8, k=4), make_estimate(SMALL, 1.7, k=5), make_estimate(LARGE, 1.5)]
     found = answer(estimates, CANDIDATES)

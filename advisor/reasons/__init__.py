@@ -118,7 +118,7 @@ def left_out(rec: Recommendation, ground: Ground) -> tuple[str, ...]:
             if rec.trials
             else "Nothing was timed: break-even, the time of a step and the costs of decodes are left out."
         )
-    if rec.estimates and not ground.measured:
+    if rec.estimates and not ground.measured and not _methods(rec):
         said.append("No answers were replayed: agreement, and answers coloured by who wrote them, are left out.")
     elif ground.measured and not any(text.pieces for text in rec.answers):
         said.append("The texts of the answers are not in this record, so the coloured answers are left out.")

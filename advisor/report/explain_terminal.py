@@ -52,6 +52,8 @@ def render(explanation: Explanation, *, console: Console, plain: bool = False) -
         page.field("", UPPER_BOUND)
     if explanation.subject is not None:
         _print_subject(page, explanation, explanation.subject)
+    else:
+        _print_methods(page, explanation.methods)
     _print_caveats(page, explanation)
     _print_rejected(page, explanation)
     if explanation.left_out:
@@ -224,7 +226,7 @@ def _print_sureness(page: _Page, explanation: Explanation) -> None:
     page.heading("How sure", "")
     page.row("a gain at all", chance(sure.gain_chance))
     if sure.lead_chance is not None:
-        page.row("better than next", f"{chance(sure.lead_chance)} ({explanation.drafts[1].label})")
+        page.row("better than next draft", f"{chance(sure.lead_chance)} ({explanation.drafts[1].label})")
     page.bars((one.name, one.share, f"{percent(one.share)} of the uncertainty") for one in sure.sources)
     page.item(sure.advice)
     if sure.command:

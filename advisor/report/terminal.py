@@ -6,11 +6,12 @@ what the words say, so the report reads the same without it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from advisor.printable import visible
-from advisor.ranking import lookup_of, setting_of
+from advisor.ranking import likeliest, lookup_of, setting_of
 from advisor.report.rows import Row, row_of, rows
 from advisor.report.wording import bandwidth, counted, duration, interval, percent, sampling, size
 from advisor.types import Device, Estimate, Host, Recommendation
@@ -158,11 +159,11 @@ def _print_rejected(console: Console, rec: Recommendation, show_all: bool) -> No
     if rec.rejected:
         _print_heading(console, "Rejected", "")
     kept = rec.rejected if show_all else rec.rejected[:_SHOWN_REJECTED]
-    if len(kept) < len(rec.rejected):
-        _print_item(console, f"{len(rec.rejected) - len(kept)} more, listed with --all; the first are:")
     for rejected in kept:
         label = f"{rejected.draft} {rejected.quant}".strip()
         _print_item(console, f"{label} ({rejected.reason}): {rejected.detail}")
+    if len(kept) < len(rec.rejected):
+        _print_item(console, f"and {len(rec.rejected) - len(kept)} more, listed with --all")
 
 
 def _print_categories(console: Console, rec: Recommendation) -> None:
@@ -189,9 +190,10 @@ def _print_measurement(console: Console, rec: Recommendation) -> None:
         for note in notes.notes:
             _print_field(console, "", note)
         return
-    origin = "from stored measurements, nothing was run" if notes.from_store else "measured now"
     runs = counted(notes.trials, "speculative trial")
-    _print_field(console, "Measured", f"{origin}; {runs} in {duration(notes.elapsed_s)}")
+    measured = f"measured now; {runs} in {duration(notes.elapsed_s)}"
+    stored = f"from stored measurements, nothing was run; {runs} then"
+    _print_field(console, "Measured", stored if notes.from_store else measured)
     _print_field(console, "", f"the target's own speed drifted by {100 * notes.anchor_drift:.1f} % meanwhile")
     _print_field(console, "", f"stopped because: {notes.stop_reason}")
     if notes.repack_off:
@@ -206,6 +208,19 @@ def _print_verdict(console: Console, rec: Recommendation) -> None:
     _print_field(console, "Verdict", rec.sentence, style)
     if (trade := _runner_up(rec)) is not None:
         _print_field(console, "Runner-up", trade)
+    if rec.best is not None and rec.best.config.k == rec.settings.k_max and rec.verdict == "speculate":
+        _print_field(console, "", f"k = {rec.settings.k_max} is the longest that was considered: --k-max tries longer")
+    if (how := _to_decide(rec)) is not None:
+        _print_field(console, "To decide", how)
+
+
+def _to_decide(rec: Recommendation) -> str | None:
+    """What would turn "not sure" into yes or no; None where it is decided."""
+    if rec.verdict == "speculate" or not rec.measurement.prompts or likeliest(rec.estimates) is None:
+        return None
+    minutes = math.ceil(2 * rec.settings.budget_s / 60)
+    ran = "No pairing was run for real yet" if not rec.trials else "The intervals are still wide"
+    return f"{ran}: ask again with --budget {minutes}m. `advisor explain` says what is unsure."
 
 
 def _runner_up(rec: Recommendation) -> str | None:
@@ -216,7 +231,9 @@ def _runner_up(rec: Recommendation) -> str | None:
     if pick is None or other is None:
         return None
     slower = 1 - rec.runner_up.tokens_per_second / rec.best.tokens_per_second
-    speed = f"{abs(slower):.1%} {'slower' if slower >= 0 else 'faster, but less certain'}".replace("%", " %")
+    less_certain = rec.runner_up.speedup_low < rec.best.speedup_low
+    faster = "faster, but less certain" if less_certain else "faster, which is no more than a tie"
+    speed = f"{abs(slower):.1%} {'slower' if slower >= 0 else faster}".replace("%", " %")
     more = other.memory_bytes - pick.memory_bytes
     memory = f"{size(abs(more))} {'more' if more > 0 else 'less'} memory" if more else "the same memory"
     return f"{other.label} with {setting_of(rec.runner_up.config)}: {interval(rec.runner_up)}; {speed}, {memory}"

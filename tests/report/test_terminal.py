@@ -17,7 +17,7 @@ from advisor.testing.builders import (
     make_model,
     make_recommendation,
 )
-from advisor.types import Recommendation, Rejected
+from advisor.types import Recommendation, Rejected, Settings
 
 COMMAND = "llama-server \\\n  -m target.gguf"
 
@@ -147,6 +147,21 @@ def test_do_not_speculate_marks_no_candidate_and_shows_the_plain_command() -> No
     assert "Verdict    Do not speculate" in text
     assert "the target alone" in text
     assert "of the best that was found" in text
+
+
+def test_an_undecided_answer_says_what_would_decide_it() -> None:
+    rec = make_recommendation("do-not-speculate")
+    unsure = dataclasses.replace(rec.estimates[0], speedup=1.3, speedup_low=0.94, speedup_high=1.8)
+    asked = dataclasses.replace(rec, best=None, estimates=(unsure,), trials=(), settings=Settings(budget_s=210.0))
+    assert "To decide No pairing was run for real yet: ask again with --budget 7m." in flat(rendered(asked))
+    lost = dataclasses.replace(unsure, speedup=0.9, speedup_low=0.8, speedup_high=1.2)
+    assert "To decide" not in rendered(dataclasses.replace(asked, estimates=(lost,)))
+
+
+def test_the_longest_draft_that_was_considered_is_named_as_that() -> None:
+    rec = make_recommendation(settings=Settings(k_max=make_recommendation().best.config.k))
+    assert "--k-max tries longer" in flat(rendered(rec))
+    assert "--k-max" not in rendered(make_recommendation())
 
 
 def test_stored_measurements_and_the_repack_remedy_are_named() -> None:
