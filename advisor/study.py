@@ -268,7 +268,7 @@ class Study:
     def run_the_best(self) -> None:
         """Short real runs of the best few, each beside its own baseline."""
         assert self._predictor is not None
-        measurer, prompts = self._measurer(), self._trial_prompts
+        measurer, prompts = self._measurer(), self._prompts_in_time
         result = search(
             self._predictor,
             measurer,
@@ -487,6 +487,12 @@ class Study:
     @property
     def _trial_prompts(self) -> int:
         return min(self._plan.trial_prompts, len(self._transcripts))
+
+    @property
+    def _prompts_in_time(self) -> int:
+        """As many as was planned, or fewer, but two, where that lets a first run happen: better seen than computed."""
+        planned = self._trial_prompts
+        return next((n for n in range(planned, 1, -1) if self._trial_s(n) <= self._search_left_s()), planned)
 
     def _search_left_s(self) -> float:
         """The first real run may take what is kept for the look at depth: what was never seen to work comes first."""

@@ -138,6 +138,14 @@ def test_the_first_run_may_take_what_is_kept_for_the_look(models, monkeypatch):
     assert len(found.trials) == 1
 
 
+def test_where_a_whole_run_does_not_fit_two_prompts_show_the_pick_at_work(models, monkeypatch):
+    monkeypatch.setattr(Study, "_time_left_s", lambda study: 1.05 * study._trial_s(2))
+    found = ask(DEEP)
+    assert [len(trial.prompts) for trial in found.trials] == [2]
+    assert found.best.evidence == "measured"
+    assert ask(DEEP).trials == found.trials
+
+
 def test_asked_again_it_comes_from_the_store(models):
     first, second = ask(DEEP), ask(DEEP)
     assert second.measurement.from_store
