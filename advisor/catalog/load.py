@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FOLDER = "models_catalog"
 _KINDS: Mapping[str, type[Family | Tokenizers | Hosts]] = {"tokenizers.yaml": Tokenizers, "hosts.yaml": Hosts}
 _PUBLISHED = re.compile(r"(?P<number>\d+(?:\.(?P<digits>\d+))?) (?P<unit>B|MB|GB|MiB|GiB)")
-_UNIT_BYTES = {"B": 1, "MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+UNIT_BYTES = {"B": 1, "MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 _FIX = f"Correct the file; {FOLDER}/schema describes what it may say."
 
 
@@ -115,7 +115,7 @@ def published_size(text: str) -> PublishedSize:
     if unit == "B":
         return PublishedSize(float(match["number"]), 0.0)
     digits = max(digits, 1) if unit.endswith("iB") else digits
-    return PublishedSize(float(match["number"]) * _UNIT_BYTES[unit], _UNIT_BYTES[unit] * 0.5 * 10.0**-digits)
+    return PublishedSize(float(match["number"]) * UNIT_BYTES[unit], UNIT_BYTES[unit] * 0.5 * 10.0**-digits)
 
 
 def _is_folder(path: Path) -> bool:
@@ -324,6 +324,9 @@ def _repository_faults(repository: Repository) -> Iterator[tuple[Location, str]]
     for name, told in (("spelled", repository.spelled), ("parts", repository.parts)):
         for quant in told.keys() - repository.sizes.keys() - set(repository.quants):
             yield (name, quant), f"neither sizes nor quants have {quant}"
+    for index, quant in enumerate(repository.own_mix):
+        if quant not in repository.sizes:
+            yield ("own_mix", index), f"sizes does not have {quant}"
     for quant, size in repository.sizes.items():
         if not _PUBLISHED.fullmatch(size):
             yield ("sizes", quant), f'"{size}" is not a size such as "4.7 GiB", "4.68 GB" or "4683073632 B"'

@@ -245,6 +245,7 @@ def test_a_user_cannot_replace_a_shipped_model(folder: Path) -> None:
             25,
             "parts.Q6_K: neither sizes nor quants",
         ),
+        ("{Q8_0: 1.5 MiB}", "{Q8_0: 1.5 MiB}\n        own_mix: [Q6_K]", 25, "own_mix.0: sizes does not have Q6_K"),
         ("maker/Tiny-1B-GGUF", "Tiny-1B-GGUF", 22, "repositories.0.repo: a repository is named owner/name"),
         ("id: tiny-1b", "id: Tiny-1b", 3, "models.0.id: Tiny-1b must be in lower case"),
         ("name: Tiny\n", "", 1, "name: this field is missing"),
