@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from advisor.catalog.compatible import token_groups_incompatibility
+from advisor.catalog.compatible import known_header_incompatibility, token_groups_incompatibility
 from advisor.catalog.describe import quants_of
 from advisor.catalog.load import Catalog
 from advisor.catalog.records import Entry
@@ -13,7 +13,6 @@ from advisor.errors import NothingFits
 from advisor.predict.places import lending_all
 from advisor.predict.question import Outlook, catalogue_model, usual_quants
 from advisor.prune import best_option, fits_alone, judge
-from advisor.tokenizer import header_incompatibility
 from advisor.types import Candidate, Host, Model, Placement, Rejected
 
 MIB = 1 << 20
@@ -119,7 +118,7 @@ def _difference(asked: Outlook, catalog: Catalog, entry: Entry) -> str | None:
     header = catalogue_model(catalog, entry, quants_of(entry)[0]).vocabulary if quants_of(entry) else None
     if header is None:
         return "no file of it is known"
-    return header_incompatibility(asked.target.vocabulary, header, compares_unused_markers=strict) or (
+    return known_header_incompatibility(asked.target.vocabulary, header, compares_unused_markers=strict) or (
         None if header.pre == asked.target.vocabulary.pre else "its tokens are not known to be the target's"
     )
 
