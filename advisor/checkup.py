@@ -149,8 +149,13 @@ def _catalogue() -> Finding:
     from advisor.user_catalog import folder, user_catalog
 
     catalog, own = user_catalog(), folder()
-    where = f", with your own in {own}" if own.is_dir() else ""
-    return Finding("catalogue", "ok", f"{len(catalog.entries)} models, {len(catalog.hosts)} machines{where}")
+    sizes = sum(len(host.names) for host in catalog.hosts)
+    found = f"{len(catalog.entries)} models, {len(catalog.hosts)} machines in {sizes} sizes of memory"
+    found += f", with your own in {own}" if own.is_dir() else ""
+    if not catalog.left_out:
+        return Finding("catalogue", "ok", found)
+    wrong = " ".join(f"{problem.what} {problem.why}".strip() for problem in catalog.left_out)
+    return Finding("catalogue", "broken", f"{found}; left out: {wrong}", catalog.left_out[0].fix)
 
 
 def _models() -> Finding:

@@ -15,7 +15,7 @@ import typer
 from advisor import api, completion
 from advisor.choices import Format, FormatOption
 from advisor.errors import OptionError
-from advisor.failures import errors_for_people, say
+from advisor.failures import errors_for_people, say, say_note
 from advisor.output import console_for, deliver
 from advisor.paths import expanded
 from advisor.printable import visible
@@ -51,11 +51,11 @@ def models(
         if hosts and (family or local or models_dir):
             raise OptionError("--hosts lists machines, not models.", fix="Give it alone.")
         if hosts:
-            _deliver_hosts(api.hosts(), output_format)
+            _deliver_hosts(api.hosts(note=say_note), output_format)
             return
         if models_dir and not local:
             raise OptionError("--models-dir goes with --local.", fix="Add --local.")
-        rows = api.models(family)
+        rows = api.models(family, note=say_note)
         if local:
             wanted = {row.id for row in rows} if family else None
             _deliver_local(_local_models(models_dir or [], wanted), output_format)
@@ -197,7 +197,7 @@ def pull(
         from advisor.user_catalog import user_catalog
 
         folder = expanded(models_dir) if models_dir else None
-        plan = plan_named(name, user_catalog(), quant)
+        plan = plan_named(name, user_catalog(say_note), quant)
         paths = _download(plan, folder)
         deliver(lambda stream: print("\n".join(visible(str(path)) for path in paths), file=stream), None)
         _say_how_to_go_on(paths[0])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from advisor import api
-from advisor.failures import errors_for_people, say
+from advisor.failures import errors_for_people, say, say_note
 from advisor.output import check_output, deliver
 from advisor.paths import expanded
 from advisor.printable import visible
@@ -100,7 +100,7 @@ def fit_priors(
         check_output(output)
         start = None if from_scratch else shipped()
         given = [expanded(path) for path in files or []]
-        evidence = learning.collect(given, start, user_catalog(), note=lambda text: say(f"note: {text}"))
+        evidence = learning.collect(given, start, user_catalog(say_note), note=say_note)
         say(f"Fitting {_contents(evidence)}; this takes up to a minute or two.")
         refit = learning.refit(evidence, start)
         if output:

@@ -93,7 +93,13 @@ def test_a_catalogue_of_ones_own_with_a_mistake_is_broken(data_directory: Path) 
     (folder / "mine.yaml").write_text("families: 7\n", encoding="utf-8")
     found = findings()["catalogue"]
     assert found["level"] == "broken"
-    assert "mine.yaml" in found["found"] + found["fix"]
+    assert "mine.yaml, line 1" in found["found"]
+    assert found["fix"]
+
+
+def test_the_machines_are_counted_as_models_lists_them() -> None:
+    listed = len(run("models", "--hosts").stdout.splitlines()) - 1
+    assert f"machines in {listed} sizes of memory" in findings()["catalogue"]["found"]
 
 
 def test_models_of_other_programs_are_counted(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ import yaml
 
 from advisor.catalog.compatible import token_groups_incompatibility
 from advisor.catalog.describe import computed_file_size_bytes, is_known
-from advisor.catalog.load import UNIT_BYTES, Catalog, load, load_folders, published_size, shipped_folder
+from advisor.catalog.load import UNIT_BYTES, VOCABULARIES, Catalog, load, load_file, published_size, shipped_folder
 from advisor.catalog.names import file_names, resolve
 from advisor.catalog.records import Entry, Repository
 from advisor.catalog.shapes import parameters
-from advisor.errors import AdvisorError, FileProblem
+from advisor.errors import AdvisorError, FileProblem, UserError
+from advisor.user_catalog import folder as own_folder
 
 PARAMETERS_OFF = 0.002
 SIZE_OFF = 0.02  # and the rounding: 1931 of the 1979 shipped sizes are met so
@@ -45,11 +46,20 @@ def problems(path: Path) -> list[str]:
 
 
 def _catalog_with(path: Path) -> Catalog:
-    """The shipped catalogue and the folder of this file."""
+    """The shipped catalogue with this file, and with what is at hand for it."""
     if not path.is_file():
         raise FileProblem(f"{path} is no file.")
-    shipped, folder = shipped_folder(), path.resolve().parent
-    return load() if folder == shipped.resolve() else load_folders([shipped, folder])
+    if path.resolve().parent == shipped_folder().resolve():
+        return load()
+    return load_file(path, [one for one in _at_hand(path) if one.resolve() != path.resolve()])
+
+
+def _at_hand(path: Path) -> list[Path]:
+    """The vocabularies beside a file and in the user's own folder; all of that folder for a file that is in it."""
+    beside, own = path.resolve().parent, own_folder().resolve()
+    if beside == own:
+        return sorted(own.glob("*.yaml"))
+    return [one for one in (beside / VOCABULARIES, own / VOCABULARIES) if one.is_file()]
 
 
 def _entry_problems(entry: Entry, catalog: Catalog) -> Iterator[str]:
@@ -133,12 +143,15 @@ def _as_published(size_bytes: int, text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """2 where something is wrong."""
+    """2 where something is wrong, or no file is named."""
+    if not arguments:
+        print("usage: python -m advisor.testing.families FILE.yaml [FILE.yaml ...]", file=sys.stderr)
+        return UserError.exit_code
     found = {name: problems(Path(name)) for name in arguments}
     for name, said in found.items():
         counted = f"{len(said)} problem{'s' if len(said) != 1 else ''}"
         print("\n".join([f"{name}: {counted if said else 'as it should be'}", *(f"  {one}" for one in said)]))
-    return 2 if any(found.values()) else 0
+    return UserError.exit_code if any(found.values()) else 0
 
 
 if __name__ == "__main__":

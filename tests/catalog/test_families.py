@@ -114,6 +114,57 @@ def only(repository: Repository, quant: str) -> Repository:
     return replace(repository, sizes={quant: repository.sizes[quant]}, own_mix=())
 
 
+WALNUT = """groups:
+  - {id: walnut, model: gpt2, pre: "", add_bos: false, add_eos: false, tokens: walnut, source: made for a test}
+"""
+
+
+@pytest.fixture
+def walnut(mine: Path) -> Path:
+    """A family with a vocabulary that is not shipped."""
+    text = mine.read_text(encoding="utf-8")
+    mine.write_text(text.replace("tokenizer: smollm2", "tokenizer: walnut"), encoding="utf-8")
+    return mine
+
+
+@pytest.mark.parametrize("place", ["beside the file", "in the user's folder"])
+def test_a_vocabulary_of_ones_own_is_found(walnut: Path, data_directory: Path, place: str) -> None:
+    folder = walnut.parent if place == "beside the file" else data_directory / "models_catalog"
+    folder.mkdir(parents=True, exist_ok=True)
+    assert "no group walnut" in problems(walnut)[0]
+    (folder / "tokenizers.yaml").write_text(WALNUT, encoding="utf-8")
+    assert problems(walnut) == []
+
+
+def test_a_wrong_file_of_vocabularies_is_named_where_a_group_is_missing(walnut: Path) -> None:
+    (walnut.parent / "tokenizers.yaml").write_text("groups: 7\n", encoding="utf-8")
+    (problem,) = problems(walnut)
+    assert problem.startswith(f"{walnut}, line ")
+    assert f"Left out: {walnut.parent / 'tokenizers.yaml'}, line 1" in problem
+
+
+def test_only_the_file_that_is_named_is_judged(mine: Path, data_directory: Path) -> None:
+    (mine.parent / "neighbour.yaml").write_text("name: [", encoding="utf-8")
+    assert problems(mine) == []
+    own = data_directory / "models_catalog"
+    shutil.copytree(mine.parent, own)
+    assert problems(own / mine.name) == []
+    assert problems(mine) == []
+    assert str(own / "neighbour.yaml") in problems(own / "neighbour.yaml")[0]
+
+
+def test_a_name_that_another_file_of_the_users_folder_has_is_told(mine: Path, data_directory: Path) -> None:
+    own = data_directory / "models_catalog"
+    shutil.copytree(mine.parent, own)
+    shutil.copy(mine, own / "twin.yaml")
+    assert f"is taken in {own / mine.name}" in problems(own / "twin.yaml")[0]
+
+
+def test_without_a_file_it_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: python -m advisor.testing.families FILE" in capsys.readouterr().err
+
+
 def test_what_is_no_family_is_told(tmp_path: Path) -> None:
     assert problems(tmp_path / "missing.yaml") == [f"{tmp_path / 'missing.yaml'} is no file."]
     hosts = tmp_path / "hosts.yaml"
