@@ -58,7 +58,7 @@ def models(
         rows = api.models(family, note=say_note)
         if local:
             wanted = {row.id for row in rows} if family else None
-            _deliver_local(_local_models(models_dir or [], wanted), output_format)
+            _deliver_local(_local_models(models_dir or [], wanted), models_dir or [], output_format)
         else:
             _deliver_models(rows, output_format)
 
@@ -115,11 +115,11 @@ def _local_models(folders: Sequence[Path], wanted: set[str] | None) -> tuple[Loc
     return tuple(one for one in found if wanted is None or (one.entry is not None and one.entry.id in wanted))
 
 
-def _deliver_local(found: Sequence[LocalModel], output_format: Format) -> None:
+def _deliver_local(found: Sequence[LocalModel], folders: Sequence[Path], output_format: Format) -> None:
     if output_format is Format.json:
         _deliver_json({"schema": MODELS_SCHEMA, "files": [_local_fields(one) for one in found]})
     else:
-        deliver(lambda stream: _print_local(stream, found), None)
+        deliver(lambda stream: _print_local(stream, found, _looked_in(folders)), None)
 
 
 def _local_fields(one: LocalModel) -> dict[str, Any]:
@@ -139,12 +139,21 @@ def _local_fields(one: LocalModel) -> dict[str, Any]:
     }
 
 
-def _print_local(stream: TextIO, found: Sequence[LocalModel]) -> None:
+def _looked_in(folders: Sequence[Path]) -> str:
+    from advisor.catalog.local import searched_folders
+
+    searched = searched_folders([expanded(folder) for folder in folders])
+    named = [f"{folder}" if folder.is_dir() else f"{folder} (not there)" for folder in searched]
+    return f"Looked in {', '.join(named)}."
+
+
+def _print_local(stream: TextIO, found: Sequence[LocalModel], looked_in: str) -> None:
     from advisor.catalog.matching import contradictions, remarks
     from advisor.report.wording import size
 
     if not found:
         print("No model files were found. `advisor pull NAME` downloads one; --models-dir names a folder.", file=stream)
+        print(visible(looked_in), file=stream)
         return
     cells = [(_known_as(one), one.quant, size(one.model.weights_bytes), one.origin, one.model.path) for one in found]
     _print_table(stream, ("model", "quant", "size", "origin", "path"), cells)
@@ -155,6 +164,7 @@ def _print_local(stream: TextIO, found: Sequence[LocalModel]) -> None:
             print(visible(f"note: {one.model.path}: {said}. The header wins."), file=stream)
         for said in remarks(one.entry, one.model):
             print(visible(f"note: {one.model.path}: {said}."), file=stream)
+    print(visible(looked_in), file=stream)
 
 
 def _known_as(one: LocalModel) -> str:

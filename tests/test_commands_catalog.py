@@ -199,6 +199,19 @@ def test_local_without_any_file_says_what_to_do() -> None:
     assert "advisor pull" in result.stdout
 
 
+def test_local_looks_into_the_models_folder_at_home_and_says_where_it_looked(
+    tmp_path: Path, data_directory: Path
+) -> None:
+    own_catalogue(data_directory)
+    home = tmp_path / "home" / "models"
+    assert f"Looked in {home} (not there), {tmp_path / 'hf' / 'hub'} (not there)" in run("models", "--local").stdout
+    file = tiny_file(home / "tiny.gguf")
+    (tmp_path / "more").mkdir()
+    result = run("models", "--local", "--models-dir", tmp_path / "more")
+    assert str(file) in result.stdout
+    assert result.stdout.splitlines()[-1].startswith(f"Looked in {tmp_path / 'more'}, {home}, ")
+
+
 def test_local_of_one_family_leaves_the_others_out(tmp_path: Path, data_directory: Path) -> None:
     own_catalogue(data_directory)
     tiny_file(tmp_path / "models" / "tiny.gguf")

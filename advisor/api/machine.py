@@ -71,8 +71,11 @@ def hosts(*, store: PathText | None = None, note: Note = silent) -> tuple[HostEn
 def local_models(
     folders: Sequence[PathText] = (), *, store: PathText | None = None, progress: Progress | None = None
 ) -> tuple[LocalModel, ...]:
-    """The model files in ``folders`` and where llama.cpp, LM Studio, Ollama and the Hugging Face cache keep theirs,
-    each with its catalogue entry where there is one. Reads headers only. FileProblem for a folder that is not there."""
+    """The model files in ``folders``, in ~/models and where llama.cpp, LM Studio, Ollama and the Hugging Face cache
+    keep theirs, each with its catalogue entry where there is one.
+
+    Reads headers only. FileProblem for a folder that is not there.
+    """
     from advisor.catalog.local import find_local
     from advisor.catalog.matching import match_local
     from advisor.user_catalog import user_catalog
