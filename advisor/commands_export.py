@@ -73,7 +73,10 @@ def export(
         typer.Option(metavar="FILE", help="With --check: take the prompts from here. [default: built-in prompts]"),
     ] = None,
 ) -> None:
-    """Write a recommendation as the flags or the configuration of what serves it."""
+    """Write a recommendation as flags or configuration.
+
+    It is for llama-server, or for another program that is to serve it.
+    """
     with errors_for_people():
         check_saved(file, last=last)
         _refuse("--check", check, f"--to {to}", to != DEFAULT_CONSUMER)

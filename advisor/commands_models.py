@@ -46,7 +46,10 @@ def models(
     hosts: Annotated[bool, typer.Option("--hosts", help="The machines that --host knows.")] = False,
     output_format: FormatOption = Format.text,
 ) -> None:
-    """List the models of the catalogue, with --local the model files on this machine, with --hosts known machines."""
+    """List models of the catalogue, model files, or machines.
+
+    Without an option the catalogue, with --local the model files on this machine, with --hosts known machines.
+    """
     with errors_for_people():
         if hosts and (family or local or models_dir):
             raise OptionError("--hosts lists machines, not models.", fix="Give it alone.")

@@ -36,7 +36,10 @@ def import_files(
         list[Path], typer.Argument(metavar="FILE...", help="draftbench results, or recommendations in JSON.")
     ],
 ) -> None:
-    """Keep measurements of others, or of your other machines, as evidence for the priors."""
+    """Keep measurements of others as evidence for the priors.
+
+    Those of your own other machines as well: results of draftbench, or advisor's own JSON.
+    """
     with errors_for_people():
         learnt = api.import_results(files)
         lines = [line for one in learnt for line in _import_lines(one)]
@@ -91,7 +94,10 @@ def fit_priors(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it. [default: in use at once]")
     ] = None,
 ) -> None:
-    """Fit the priors again, with what was imported and the files given on top of what is shipped."""
+    """Fit the priors again with what was imported.
+
+    The files given and what was imported go on top of what is shipped.
+    """
     with errors_for_people():
         from advisor.predict import learning
         from advisor.predict.belief import posterior_to_json, shipped
