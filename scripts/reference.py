@@ -2,8 +2,8 @@
 
     make reference
 
-Everything in them is said in one place only: the options in the commands, the functions in their docstrings, the keys in
-the JSON schema, the decisions in their own pages. A test fails when a page is older than what it is made from.
+Everything in them is said in one place only: the options in the commands, the functions in their docstrings, the keys
+in the JSON schema, the decisions in their own pages. A test fails when a page is older than what it is made from.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ PYTHON_REST = """\
 
 ## Columns of `to_rows`
 
-`advisor.COLUMNS` maps each column to its meaning. The [third notebook](../../notebooks/3_recommendations_as_data_frames.ipynb)
-uses them.
+`advisor.COLUMNS` maps each column to its meaning. They are used in the
+[third notebook](../../notebooks/3_recommendations_as_data_frames.ipynb).
 
 ## Errors
 
