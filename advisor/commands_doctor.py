@@ -27,9 +27,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(output_format: FormatOption = Format.text) -> None:
-    """Look at what the advisor needs: what is found, what is missing, and how to fix each. Measures nothing.
+    """Say what the advisor needs and how to get what is missing.
 
-    Exit code 2 where something is broken, 0 where at most something optional is missing.
+    Measures nothing. Exit code 2 where something is broken, 0 where at most something optional is missing.
     """
     with errors_for_people():
         findings = api.doctor()

@@ -33,7 +33,10 @@ def explain(
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="ASCII without colour, for logs.")] = False,
 ) -> None:
-    """Say why a recommendation is what it is: break-even, margins, costs of a step, what would change it."""
+    """Say why a recommendation is what it is.
+
+    Break-even, margins, where the time of a step goes, what would change it.
+    """
     with errors_for_people():
         check_saved(file, last=last)
         check_output(html, option="--html")

@@ -11,7 +11,7 @@ from advisor import api
 from advisor.choices import LastOption, SavedArgument, check_saved
 from advisor.errors import OptionError
 from advisor.exporters import DEFAULT_CONSUMER, EXPORTERS
-from advisor.failures import errors_for_people, say
+from advisor.failures import errors_for_people, say, say_note
 from advisor.output import check_output, deliver
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def export(
         typer.Option(metavar="FILE", help="With --check: take the prompts from here. [default: built-in prompts]"),
     ] = None,
 ) -> None:
-    """Write a recommendation as the flags or the configuration of what serves it."""
+    """Write a recommendation as flags or configuration.
+
+    It is for llama-server, or for another program that is to serve it.
+    """
     with errors_for_people():
         check_saved(file, last=last)
         _refuse("--check", check, f"--to {to}", to != DEFAULT_CONSUMER)
@@ -96,7 +99,7 @@ def export(
             llama_build=llama_build,
             target_name=target_name,
             draft_name=draft_name,
-            note=lambda text: say(f"note: {text}"),
+            note=say_note,
         )
         if rec.verdict == "do-not-speculate":
             say("The recommendation is not to speculate: this is the target alone.")

@@ -36,7 +36,9 @@ def fleet(
     output_format: FormatOption = Format.text,
     output: OutputOption = None,
 ) -> None:
-    """Say what each machine of an inventory should run, and which one pairing is best where all must run the same.
+    """Say what each machine of an inventory should run.
+
+    It also says which one pairing is best where all must run the same.
 
     Nothing is measured: rows are foreseen, or from imported profiles where those have a machine's own costs.
     """
@@ -71,7 +73,10 @@ def worker(
     ] = None,
     threads: Annotated[int, typer.Option(metavar="N", min=0, help="CPU threads a replay; 0: one a core.")] = 0,
 ) -> None:
-    """Replay drafts for `advisor recommend --scheduler`, until stopped. Only for networks that you trust."""
+    """Replay drafts for `advisor recommend --scheduler`.
+
+    It goes on until it is stopped. Only for networks that you trust.
+    """
     with errors_for_people():
         api.run_worker(
             scheduler,

@@ -15,7 +15,7 @@ import typer
 from advisor import api, completion
 from advisor.choices import Format, FormatOption
 from advisor.errors import OptionError
-from advisor.failures import errors_for_people, say
+from advisor.failures import errors_for_people, say, say_note
 from advisor.output import console_for, deliver
 from advisor.paths import expanded
 from advisor.printable import visible
@@ -46,19 +46,22 @@ def models(
     hosts: Annotated[bool, typer.Option("--hosts", help="The machines that --host knows.")] = False,
     output_format: FormatOption = Format.text,
 ) -> None:
-    """List the models of the catalogue, with --local the model files on this machine, with --hosts known machines."""
+    """List models of the catalogue, model files, or machines.
+
+    Without an option the catalogue, with --local the model files on this machine, with --hosts known machines.
+    """
     with errors_for_people():
         if hosts and (family or local or models_dir):
             raise OptionError("--hosts lists machines, not models.", fix="Give it alone.")
         if hosts:
-            _deliver_hosts(api.hosts(), output_format)
+            _deliver_hosts(api.hosts(note=say_note), output_format)
             return
         if models_dir and not local:
             raise OptionError("--models-dir goes with --local.", fix="Add --local.")
-        rows = api.models(family)
+        rows = api.models(family, note=say_note)
         if local:
             wanted = {row.id for row in rows} if family else None
-            _deliver_local(_local_models(models_dir or [], wanted), output_format)
+            _deliver_local(_local_models(models_dir or [], wanted), models_dir or [], output_format)
         else:
             _deliver_models(rows, output_format)
 
@@ -115,11 +118,11 @@ def _local_models(folders: Sequence[Path], wanted: set[str] | None) -> tuple[Loc
     return tuple(one for one in found if wanted is None or (one.entry is not None and one.entry.id in wanted))
 
 
-def _deliver_local(found: Sequence[LocalModel], output_format: Format) -> None:
+def _deliver_local(found: Sequence[LocalModel], folders: Sequence[Path], output_format: Format) -> None:
     if output_format is Format.json:
         _deliver_json({"schema": MODELS_SCHEMA, "files": [_local_fields(one) for one in found]})
     else:
-        deliver(lambda stream: _print_local(stream, found), None)
+        deliver(lambda stream: _print_local(stream, found, _looked_in(folders)), None)
 
 
 def _local_fields(one: LocalModel) -> dict[str, Any]:
@@ -139,12 +142,21 @@ def _local_fields(one: LocalModel) -> dict[str, Any]:
     }
 
 
-def _print_local(stream: TextIO, found: Sequence[LocalModel]) -> None:
+def _looked_in(folders: Sequence[Path]) -> str:
+    from advisor.catalog.local import searched_folders
+
+    searched = searched_folders([expanded(folder) for folder in folders])
+    named = [f"{folder}" if folder.is_dir() else f"{folder} (not there)" for folder in searched]
+    return f"Looked in {', '.join(named)}."
+
+
+def _print_local(stream: TextIO, found: Sequence[LocalModel], looked_in: str) -> None:
     from advisor.catalog.matching import contradictions, remarks
     from advisor.report.wording import size
 
     if not found:
         print("No model files were found. `advisor pull NAME` downloads one; --models-dir names a folder.", file=stream)
+        print(visible(looked_in), file=stream)
         return
     cells = [(_known_as(one), one.quant, size(one.model.weights_bytes), one.origin, one.model.path) for one in found]
     _print_table(stream, ("model", "quant", "size", "origin", "path"), cells)
@@ -155,6 +167,7 @@ def _print_local(stream: TextIO, found: Sequence[LocalModel]) -> None:
             print(visible(f"note: {one.model.path}: {said}. The header wins."), file=stream)
         for said in remarks(one.entry, one.model):
             print(visible(f"note: {one.model.path}: {said}."), file=stream)
+    print(visible(looked_in), file=stream)
 
 
 def _known_as(one: LocalModel) -> str:
@@ -197,7 +210,7 @@ def pull(
         from advisor.user_catalog import user_catalog
 
         folder = expanded(models_dir) if models_dir else None
-        plan = plan_named(name, user_catalog(), quant)
+        plan = plan_named(name, user_catalog(say_note), quant)
         paths = _download(plan, folder)
         deliver(lambda stream: print("\n".join(visible(str(path)) for path in paths), file=stream), None)
         _say_how_to_go_on(paths[0])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from advisor import api
-from advisor.failures import errors_for_people, say
+from advisor.failures import errors_for_people, say, say_note
 from advisor.output import check_output, deliver
 from advisor.paths import expanded
 from advisor.printable import visible
@@ -36,7 +36,10 @@ def import_files(
         list[Path], typer.Argument(metavar="FILE...", help="draftbench results, or recommendations in JSON.")
     ],
 ) -> None:
-    """Keep measurements of others, or of your other machines, as evidence for the priors."""
+    """Keep measurements of others as evidence for the priors.
+
+    Those of your own other machines as well: results of draftbench, or advisor's own JSON.
+    """
     with errors_for_people():
         learnt = api.import_results(files)
         lines = [line for one in learnt for line in _import_lines(one)]
@@ -91,7 +94,10 @@ def fit_priors(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write it. [default: in use at once]")
     ] = None,
 ) -> None:
-    """Fit the priors again, with what was imported and the files given on top of what is shipped."""
+    """Fit the priors again with what was imported.
+
+    The files given and what was imported go on top of what is shipped.
+    """
     with errors_for_people():
         from advisor.predict import learning
         from advisor.predict.belief import posterior_to_json, shipped
@@ -100,7 +106,7 @@ def fit_priors(
         check_output(output)
         start = None if from_scratch else shipped()
         given = [expanded(path) for path in files or []]
-        evidence = learning.collect(given, start, user_catalog(), note=lambda text: say(f"note: {text}"))
+        evidence = learning.collect(given, start, user_catalog(say_note), note=say_note)
         say(f"Fitting {_contents(evidence)}; this takes up to a minute or two.")
         refit = learning.refit(evidence, start)
         if output:

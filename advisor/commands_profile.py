@@ -23,7 +23,7 @@ ProfileFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Fil
 
 commands = typer.Typer(
     name="profile",
-    help="Share acceptance between machines: export what was measured here, import what was measured elsewhere.",
+    help="Share acceptance between machines.\n\nExport what was measured here, import what was measured elsewhere.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -47,7 +47,10 @@ def export(
     ] = False,
     output: OutputFile = None,
 ) -> None:
-    """Write the acceptance and the costs behind a recommendation as a profile."""
+    """Write what is behind a recommendation as a profile.
+
+    That is the acceptance and the costs.
+    """
     with errors_for_people():
         check_saved(file, last=last)
         check_output(output)
@@ -56,7 +59,10 @@ def export(
 
 @commands.command(name="import")
 def import_profiles(files: ProfileFiles) -> None:
-    """Keep profiles, so that `recommend` uses the acceptance of those that fit its question."""
+    """Keep profiles, so that `recommend` uses them.
+
+    It uses the acceptance of those that fit its question.
+    """
     with errors_for_people():
         for path, (profile, is_new) in zip(files, api.import_profiles(files), strict=True):
             news = "Imported" if is_new else "Known already"
@@ -65,7 +71,10 @@ def import_profiles(files: ProfileFiles) -> None:
 
 @commands.command()
 def merge(files: ProfileFiles, output: OutputFile = None) -> None:
-    """Write several profiles of one target, workload and sampling as one."""
+    """Write several profiles of one target as one.
+
+    They must be of the same workload and sampling.
+    """
     with errors_for_people():
         check_output(output)
         merged, left_out = api.merge_profiles(files)

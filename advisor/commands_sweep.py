@@ -71,7 +71,9 @@ def sweep(
     fresh: FreshOption = False,
     output: OutputOption = None,
 ) -> None:
-    """Run every draft at every length, each beside its own baseline. It takes long; `recommend` needs minutes.
+    """Run every draft at every length for real.
+
+    Each has its own baseline beside it. It takes long; `recommend` needs minutes.
 
     Cells are kept: the same command goes on where it was interrupted.
     """

@@ -54,9 +54,10 @@ def watch(
     ] = None,
     output_format: FormatOption = Format.text,
 ) -> None:
-    """Show what a running llama-server accepts and how fast it is beside its recommendation; warn when it stops to pay.
+    """Show what a running llama-server accepts, and its speed.
 
-    A server counts a request when it ends. Goes on through restarts until it is interrupted.
+    Both are shown beside its recommendation, with a warning when speculation stops to pay. A server counts a request
+    when it ends. Goes on through restarts until it is interrupted.
     """
     with errors_for_people():
         from advisor.server_reader import address

@@ -37,6 +37,10 @@ def say(text: str) -> None:
     typer.echo(visible(text, keep_newlines=True), err=True)
 
 
+def say_note(text: str) -> None:
+    say(f"note: {text}")
+
+
 def _say_error(error: AdvisorError) -> None:
     say("\n".join(part for part in (f"error: {error.what}", error.why, error.fix) if part))
     if isinstance(error, EngineCrash) and error.log_tail:

@@ -211,7 +211,7 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
     from advisor.predict.places import named_host
     from advisor.predict.question import Outlook, named_target
 
-    catalog = user_catalog()
+    catalog = user_catalog(note)
     target, entry = named_target(question.target, catalog, note)
     on_disk = _paths_on_disk(catalog, question.models_dirs) if question.host is None else {}
     if entry is not None and not target.path:
@@ -251,7 +251,7 @@ def foresee_fleet(
     from advisor.fleet.inventory import read_inventory
     from advisor.predict.question import Outlook, named_target
 
-    catalog = user_catalog()
+    catalog = user_catalog(note)
     places = read_inventory(inventory, catalog)
     target, entry = named_target(question.target, catalog, note)
     build = Build("llama-server", f"b{question.build}" if question.build else "current", question.build)

@@ -25,6 +25,7 @@ CACHE_TYPES = tuple(CACHE_BLOCKS)  # the next is taken only where nothing fits w
 MARGIN_FRACTION = 0.05
 HEAD_FILES = frozenset({"eagle3"})  # prediction heads in files of their own that llama-server was seen to run
 MARGIN_MINIMUM_BYTES = 512 << 20
+SHORTEST_CONTEXT = 512  # tokens; a model that does not fit with these is too large at any context
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,21 @@ def fits_alone(target: Model, host: Host, context: int, *, cache_types: Sequence
     raise NothingFits(
         f"The target {target.label} does not fit into this machine at a context of {context}.",
         why=f"It {shortage(option)}.",
-        fix="Take a smaller quantization or a shorter context, or close programs that hold memory.",
+        fix=_ways_to_fit(target, host, cache_types),
     )
+
+
+def _ways_to_fit(target: Model, host: Host, cache_types: Sequence[str]) -> str:
+    """Of what makes a target fit, that which can help here."""
+    shorter = any(fits_at(target, host, SHORTEST_CONTEXT, cache_type=one) for one in cache_types)
+    ways = f"Take a smaller quantization or a {'shorter context' if shorter else 'smaller model'}"
+    others_hold_it = target.weights_bytes < host.ram_total_bytes
+    return f"{ways}, or close programs that hold memory." if others_hold_it else f"{ways}."
+
+
+def fits_at(target: Model, host: Host, context: int, *, cache_type: str = PLAIN_CACHE) -> bool:
+    """Whether the target runs without a draft at this context."""
+    return best_option(target, None, host, context, k_max=0, cache_type=cache_type).fits
 
 
 def shortage_alone(

@@ -70,8 +70,12 @@ def _marker_difference(
         adds, does_not = ("target", "draft") if target[0] else ("draft", "target")
         return f"the {adds} adds {name} to every prompt, the {does_not} does not"
     if (target[0] or always) and target[1] != draft[1]:
-        return f"the {name} token differs: id {target[1]} in the target, {draft[1]} in the draft"
+        return f"the {name} token differs: {_id(target[1])} in the target, {_id(draft[1])} in the draft"
     return None
+
+
+def _id(token: int | None) -> str:
+    return "none" if token is None else f"id {token}"
 
 
 def _size_difference(target: int, draft: int) -> str | None:

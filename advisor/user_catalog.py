@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from advisor.catalog.load import FOLDER, Catalog, load
@@ -13,6 +14,11 @@ def folder() -> Path:
     return data_dir() / FOLDER
 
 
-def user_catalog() -> Catalog:
-    """Raises FileProblem for a file of the user's own that is no catalogue."""
-    return load(folder())
+def user_catalog(note: Callable[[str], None] | None = None) -> Catalog:
+    """``note`` is told of each file of the user's own that is left out, with line and reason. Raises FileProblem where
+    their folder cannot be read."""
+    catalog = load(folder())
+    if note is not None:
+        for problem in catalog.left_out:
+            note(f"A file of your catalogue is left out: {problem.what} {problem.why}".strip())
+    return catalog

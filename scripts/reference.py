@@ -1,13 +1,14 @@
-"""Write the generated pages of the documentation: the command line, the JSON document, the list of decisions.
+"""Write the generated pages of the documentation: commands, functions, the JSON document, the list of decisions.
 
     make reference
 
-Everything in them is said in one place only: the options in the commands, the keys in the JSON schema, the decisions in
-their own pages. A test fails when a page is older than what it is made from.
+Everything in them is said in one place only: the options in the commands, the functions in their docstrings, the keys
+in the JSON schema, the decisions in their own pages. A test fails when a page is older than what it is made from.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -81,6 +82,53 @@ def _sentence(text: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+# -- the functions ---------------------------------------------------------------------------------------------------
+
+
+def python_functions() -> str:
+    """Each public function in a line, for who reads the page as it is; whole where the documentation is built."""
+    import advisor
+
+    public = {name: getattr(advisor, name) for name in advisor.__all__}
+    lines = [GENERATED, "", *PYTHON_HEAD.splitlines(), "", "| function | what it gives or does |", "|---|---|"]
+    for name, one in public.items():
+        if inspect.isfunction(one):
+            lines.append(f"| `advisor.{name}` | {_cell(_first_sentence(inspect.getdoc(one) or ''))} |")
+    return "\n".join([*lines, "", *PYTHON_REST.splitlines()]) + "\n"
+
+
+def _first_sentence(text: str) -> str:
+    sentence = re.match(r".*?\.(?=\s|$)", _sentence(text))
+    return (sentence[0] if sentence else text).replace("``", "`")
+
+
+PYTHON_HEAD = """\
+# Python functions
+
+What the commands do, as functions. `import advisor` is instant; the libraries are loaded when a function needs them. In
+Python `help(advisor.recommend)` shows the arguments of one, and `help("advisor.api")` all of them."""
+PYTHON_REST = """\
+## Arguments and results
+
+```{eval-rst}
+.. automodule:: advisor.api
+   :members:
+```
+
+## Columns of `to_rows`
+
+`advisor.COLUMNS` maps each column to its meaning. They are used in the
+[third notebook](../../notebooks/3_recommendations_as_data_frames.ipynb).
+
+## Errors
+
+`advisor.AdvisorError` is what all errors are; `what`, `why` and `fix` of one say what happened and what to do.
+
+```{eval-rst}
+.. automodule:: advisor.errors
+```"""
 
 
 # -- the JSON document -----------------------------------------------------------------------------------------------
@@ -166,6 +214,7 @@ def _title(page: Path) -> str:
 
 PAGES: dict[Path, Callable[[], str]] = {
     DOCS / "reference" / "command-line.md": command_line,
+    DOCS / "reference" / "python.md": python_functions,
     DOCS / "reference" / "json-document.md": json_document,
     DOCS / "decisions" / "README.md": decisions,
 }

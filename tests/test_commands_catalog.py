@@ -131,6 +131,22 @@ def test_an_unknown_family_suggests_the_known() -> None:
     assert "Qwen3" in refused("models", "--family", "qwem3").replace("qwen", "Qwen")
 
 
+def test_a_wrong_file_of_ones_own_stops_nothing_but_what_is_in_it(data_directory: Path) -> None:
+    own_catalogue(data_directory)
+    wrong = data_directory / "models_catalog" / "wrong.yaml"
+    wrong.write_text("name: Wrong\nmodels: 7\n", encoding="utf-8")
+    for arguments in (("--family", "qwen3"), ("--family", "tiny"), ("--hosts",)):
+        result = run("models", *arguments)
+        assert result.exit_code == 0, result.output
+        assert f"note: A file of your catalogue is left out: {wrong}, line 2: models: a list expected" in result.stderr
+    assert str(wrong) in refused("models", "--family", "wrong")
+    result = run("recommend", "--target", "qwen2.5-7b-q8", "--host", "m4-max-128gb")
+    assert result.exit_code == 0, result.output
+    assert f"{wrong}, line 2" in result.stderr
+    assert f"{wrong}, line 2" in refused("recommend", "--target", "wrong-7b", "--host", "m4-max-128gb")
+    assert f"{wrong}, line 2" in refused("recommend", "--target", "qwen2.5-7b-q8", "--host", "wrongbox")
+
+
 def test_hosts_are_listed_by_the_names_that_host_takes() -> None:
     parsed = json.loads(run("models", "--hosts", "--format", "json").stdout)
     by_name = {name: one for one in parsed["hosts"] for name in one["names"]}
@@ -181,6 +197,19 @@ def test_local_without_any_file_says_what_to_do() -> None:
     result = run("models", "--local")
     assert result.exit_code == 0
     assert "advisor pull" in result.stdout
+
+
+def test_local_looks_into_the_models_folder_at_home_and_says_where_it_looked(
+    tmp_path: Path, data_directory: Path
+) -> None:
+    own_catalogue(data_directory)
+    home = tmp_path / "home" / "models"
+    assert f"Looked in {home} (not there), {tmp_path / 'hf' / 'hub'} (not there)" in run("models", "--local").stdout
+    file = tiny_file(home / "tiny.gguf")
+    (tmp_path / "more").mkdir()
+    result = run("models", "--local", "--models-dir", tmp_path / "more")
+    assert str(file) in result.stdout
+    assert result.stdout.splitlines()[-1].startswith(f"Looked in {tmp_path / 'more'}, {home}, ")
 
 
 def test_local_of_one_family_leaves_the_others_out(tmp_path: Path, data_directory: Path) -> None:

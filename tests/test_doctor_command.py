@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from typer.testing import CliRunner, Result
 
 from advisor import checkup
 from advisor.cli import app
+from advisor.engines.find_server import find_server
+from advisor.errors import FileProblem
 from advisor.host import devices
 from advisor.host.devices import Listing
 from advisor.types import Device
@@ -50,8 +54,38 @@ def test_one_line_each_and_what_is_missing_says_how_to_get_it() -> None:
     assert all(line.split()[0] in ("ok", "missing") for line in lines)
     assert all(" -> " in line for line in lines if line.startswith("missing"))
     assert findings()["llama-server"]["level"] == "missing"
-    assert "draft-advisor[server]" in findings()["llama-server"]["fix"]
     assert findings()["devices"]["found"] == "CUDA0 Example GPU"
+
+
+@pytest.mark.parametrize(
+    ("origin", "wanted"),
+    [
+        (
+            {"url": "file:///home/me/draft%20advisor", "dir_info": {"editable": True}},
+            ["-e", "/home/me/draft advisor[server]"],
+        ),
+        ({"url": "file:///home/me/draft_advisor.whl", "archive_info": {}}, ["draft-advisor[server]"]),
+        (None, ["draft-advisor[server]"]),
+    ],
+)
+@posix_only
+def test_the_command_that_installs_a_server_is_for_this_copy(
+    monkeypatch: pytest.MonkeyPatch, origin: dict[str, object] | None, wanted: list[str]
+) -> None:
+    class Installed:
+        def read_text(self, _name: str) -> str | None:
+            return json.dumps(origin) if origin else None
+
+    monkeypatch.setattr("importlib.metadata.distribution", lambda _name: Installed())
+    with pytest.raises(FileProblem) as caught:
+        find_server()
+    command = caught.value.fix.split("run: ")[1]
+    assert shlex.split(command) == [sys.executable, "-m", "pip", "install", *wanted]
+
+
+def test_where_the_models_of_the_demo_are_kept_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADVISOR_ZOO_DIR", str(tmp_path / "zoo"))
+    assert str(tmp_path / "zoo") in findings()["demo"]["found"]
 
 
 def test_a_binding_that_does_not_load_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +127,13 @@ def test_a_catalogue_of_ones_own_with_a_mistake_is_broken(data_directory: Path) 
     (folder / "mine.yaml").write_text("families: 7\n", encoding="utf-8")
     found = findings()["catalogue"]
     assert found["level"] == "broken"
-    assert "mine.yaml" in found["found"] + found["fix"]
+    assert "mine.yaml, line 1" in found["found"]
+    assert found["fix"]
+
+
+def test_the_machines_are_counted_as_models_lists_them() -> None:
+    listed = len(run("models", "--hosts").stdout.splitlines()) - 1
+    assert f"machines in {listed} sizes of memory" in findings()["catalogue"]["found"]
 
 
 def test_models_of_other_programs_are_counted(tmp_path: Path) -> None:

@@ -137,6 +137,27 @@ def test_a_target_that_does_not_fit_is_said_with_numbers() -> None:
     assert "iogpu" not in caught.value.fix, "with all memory it would not fit either"
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "context", "advised"),
+    [
+        ("qwen2.5-72b-q8", "m1-8gb", 4096, "No quantization of it fits at any context: take a smaller model."),
+        ("qwen2.5-7b-q2_k", "m1-8gb", 131072, "No smaller quantization of it fits: take a shorter context or "),
+        ("qwen2.5-7b-q8", "m1-8gb", 131072, "No smaller quantization of it fits: take qwen2.5-7b-"),
+    ],
+)
+def test_only_what_can_make_a_named_target_fit_is_advised(target: str, host: str, context: int, advised: str) -> None:
+    with pytest.raises(NothingFits) as caught:
+        foreseen(target, host, settings=Settings(context=context))
+    assert caught.value.fix.startswith(advised)
+    assert "--host" not in caught.value.fix
+
+
+def test_a_target_that_does_not_fit_here_is_told_of_other_machines() -> None:
+    asked = dataclasses.replace(outlook_of("qwen2.5-72b-q8", "m1-8gb"), host_entry=None)
+    with pytest.raises(NothingFits, match="--host NAME predicts for another machine"):
+        outlook.foresee(asked, catalog(), shipped())
+
+
 def test_a_card_that_is_too_small_takes_some_layers() -> None:
     rec = foreseen("llama-3.3-70b-q4_k_m", "rtx-4090", **QUICK)
     for one in rec.candidates:

@@ -233,7 +233,20 @@ def test_a_target_alone(target: Model) -> None:
     with pytest.raises(NothingFits, match=r"needs .* GiB \(weights .*\) \+ margin .* are free on CPU") as caught:
         fits_alone(target, host(1 * GIB), CONTEXT)
     assert "target" in caught.value.what
-    assert caught.value.fix
+
+
+def test_only_what_can_make_a_target_fit_is_advised(target: Model) -> None:
+    def advised(free_bytes: int, total_bytes: int, context: int) -> str:
+        machine = dataclasses.replace(host(free_bytes), ram_total_bytes=total_bytes)
+        with pytest.raises(NothingFits) as caught:
+            fits_alone(target, machine, context)
+        return caught.value.fix
+
+    large, small = target.weights_bytes + 2 * GIB, target.weights_bytes // 2
+    closing = ", or close programs that hold memory."
+    assert advised(large, large, 1 << 20) == f"Take a smaller quantization or a shorter context{closing}"
+    assert advised(small, large, CONTEXT) == f"Take a smaller quantization or a smaller model{closing}"
+    assert advised(small, small, CONTEXT) == "Take a smaller quantization or a smaller model."
 
 
 # -- the other reasons -----------------------------------------------------------------------------------------------

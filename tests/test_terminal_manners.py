@@ -92,6 +92,13 @@ def test_no_color_is_honoured_on_a_terminal(no_color: str, coloured: bool) -> No
     assert (b"\x1b[3" in said) == coloured
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["profile", "--help"]])
+def test_the_description_of_every_command_fits_on_a_line(arguments: list[str]) -> None:
+    listed = advisor(*arguments).stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    assert len(listed) >= 4
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["models"], ["doctor"], ["explain"], ["export"], ["recommend", "--help"]]
 )

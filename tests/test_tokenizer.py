@@ -93,11 +93,17 @@ def test_the_id_of_a_marker_matters_only_where_it_is_added(make: Make, marker: s
     assert incompatibility(make(**ids[0]), make(**ids[1])) is None
     added: dict[str, Value] = {f"add_{marker}_token": True}
     words = str(incompatibility(make(**ids[0], **added), make(**ids[1], **added)))
-    assert f"the {marker.upper()} token differs: id 1 in the target, 2 in the draft" in words
+    assert f"the {marker.upper()} token differs: id 1 in the target, id 2 in the draft" in words
     words = str(incompatibility(make(**ids[0], **added), make(**ids[0])))
     assert f"the target adds {marker.upper()} to every prompt, the draft does not" in words
     words = str(incompatibility(make(**ids[0]), make(**ids[0], **added)))
     assert f"the draft adds {marker.upper()}" in words
+
+
+def test_a_file_without_the_marker_that_it_adds_is_told_in_words(make: Make) -> None:
+    few, added = tokens(8), {"add_bos_token": True}
+    words = incompatibility(make(few, **added, bos_token_id=9), make(few, **added, bos_token_id=2))
+    assert words == "the BOS token differs: none in the target, id 2 in the draft"
 
 
 def test_an_unwritten_flag_counts_as_llama_cpp_fills_it_in(make: Make) -> None:

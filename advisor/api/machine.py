@@ -37,8 +37,10 @@ def doctor(*, store: PathText | None = None) -> tuple[Finding, ...]:
         return examine()
 
 
-def models(family: str | None = None, *, store: PathText | None = None) -> tuple[ModelRow, ...]:
+def models(family: str | None = None, *, store: PathText | None = None, note: Note = silent) -> tuple[ModelRow, ...]:
     """The models of the catalogue, the user's own among them; only those of ``family``, such as ``"qwen3"``.
+
+    ``note`` is told which files of the user's own are left out, and why.
 
     >>> import advisor
     >>> advisor.models("gemma-3")[0].id
@@ -48,11 +50,13 @@ def models(family: str | None = None, *, store: PathText | None = None) -> tuple
     from advisor.user_catalog import user_catalog
 
     with kept_in(store):
-        return list_models(user_catalog(), family)
+        return list_models(user_catalog(note), family)
 
 
-def hosts(*, store: PathText | None = None) -> tuple[HostEntry, ...]:
+def hosts(*, store: PathText | None = None, note: Note = silent) -> tuple[HostEntry, ...]:
     """The machines and graphics cards that ``recommend(host=...)`` knows, under ``names`` of each.
+
+    ``note`` is told which files of the user's own are left out, and why.
 
     >>> import advisor
     >>> advisor.hosts()[0].names[0]
@@ -61,14 +65,17 @@ def hosts(*, store: PathText | None = None) -> tuple[HostEntry, ...]:
     from advisor.user_catalog import user_catalog
 
     with kept_in(store):
-        return user_catalog().hosts
+        return user_catalog(note).hosts
 
 
 def local_models(
     folders: Sequence[PathText] = (), *, store: PathText | None = None, progress: Progress | None = None
 ) -> tuple[LocalModel, ...]:
-    """The model files in ``folders`` and where llama.cpp, LM Studio, Ollama and the Hugging Face cache keep theirs,
-    each with its catalogue entry where there is one. Reads headers only. FileProblem for a folder that is not there."""
+    """The model files in ``folders``, in ~/models and where llama.cpp, LM Studio, Ollama and the Hugging Face cache
+    keep theirs, each with its catalogue entry where there is one.
+
+    Reads headers only. FileProblem for a folder that is not there.
+    """
     from advisor.catalog.local import find_local
     from advisor.catalog.matching import match_local
     from advisor.user_catalog import user_catalog

@@ -38,7 +38,7 @@ def fit_priors(
 
     with kept_in(store):
         start = None if from_scratch else shipped()
-        found = refit(collect(many_paths(files, "files"), start, user_catalog(), note), start)
+        found = refit(collect(many_paths(files, "files"), start, user_catalog(note), note), start)
         put_in_use(found.fitted)
         return found
 

@@ -1,7 +1,7 @@
 """Reads the catalogue: one YAML file per family, ``tokenizers.yaml`` and ``hosts.yaml``.
 
 A user's own folder adds to what is shipped; nothing there replaces a shipped entry. Every problem is a FileProblem that
-names file, line and field.
+names file, line and field. A file of the user's own that has one is left out, and the rest is read.
 """
 
 from __future__ import annotations
@@ -24,21 +24,24 @@ if TYPE_CHECKING:
     from yaml import Node, SafeLoader
 
 FOLDER = "models_catalog"
-_KINDS: Mapping[str, type[Family | Tokenizers | Hosts]] = {"tokenizers.yaml": Tokenizers, "hosts.yaml": Hosts}
+VOCABULARIES = "tokenizers.yaml"
+_KINDS: Mapping[str, type[Family | Tokenizers | Hosts]] = {VOCABULARIES: Tokenizers, "hosts.yaml": Hosts}
 _PUBLISHED = re.compile(r"(?P<number>\d+(?:\.(?P<digits>\d+))?) (?P<unit>B|MB|GB|MiB|GiB)")
-_UNIT_BYTES = {"B": 1, "MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+UNIT_BYTES = {"B": 1, "MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 _FIX = f"Correct the file; {FOLDER}/schema describes what it may say."
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All families in the order of their file names; ``entries`` by id; ``family_of`` by id, the name of the family."""
+    """All families in the order of their file names; ``entries`` by id; ``family_of`` by id, the name of the family.
+    ``left_out``: what is wrong with files of the user's own that are not part of it."""
 
     families: tuple[Family, ...]
     entries: Mapping[str, Entry]
     family_of: Mapping[str, str]
     tokenizers: Mapping[str, TokenizerGroup]
     hosts: tuple[HostEntry, ...]
+    left_out: tuple[FileProblem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,25 +69,57 @@ class _Origin:
 def load(user_folder: Path | None = None) -> Catalog:
     """The shipped catalogue and, where it exists, the user's own; read once per process.
 
-    FileProblem when a file cannot be read, is not what the schema says or contradicts another.
+    A file of the user's own that cannot be read, is not what the schema says or contradicts another is left out.
+    FileProblem when a shipped one is so, and when the user's folder cannot be read.
     """
     return _load(shipped_folder(), user_folder if user_folder is not None and _is_folder(user_folder) else None)
 
 
 @lru_cache(maxsize=8)
 def _load(shipped: Path, user: Path | None) -> Catalog:
-    return load_folders([shipped, user] if user else [shipped])
+    reads = [_read(path) for path in _files(shipped)]
+    return _catalog(*_with_sound(reads, _files(user))) if user else _catalog(reads)
 
 
 def load_folders(folders: Sequence[Path]) -> Catalog:
-    """A catalogue of these folders together, not cached. FileProblem as ``load``."""
-    reads = [_read(path) for folder in folders for path in _files(folder)]
+    """A catalogue of these folders together, not cached. FileProblem for the first file that is wrong."""
+    return _catalog([_read(path) for folder in folders for path in _files(folder)])
+
+
+def load_file(path: Path, companions: Sequence[Path]) -> Catalog:
+    """The shipped catalogue with one file more, not cached. ``companions``: other files, of which wrong ones are left
+    out. FileProblem for what is wrong with ``path``."""
+    reads, left_out = _with_sound([_read(one) for one in _files(shipped_folder())], companions)
+    try:
+        return _catalog([*reads, _read(path)], left_out)
+    except FileProblem as problem:
+        others = " ".join(f"{one.what} {one.why}".strip() for one in left_out)
+        why = f"{problem.why} Left out: {others}".strip() if left_out else problem.why
+        raise FileProblem(problem.what, why=why, fix=problem.fix) from None
+
+
+def _with_sound(reads: Sequence[_Read], paths: Sequence[Path]) -> tuple[list[_Read], list[FileProblem]]:
+    """``reads`` with those files that go with them and with each other, and what is wrong with the others."""
+    sound, left_out = list(reads), []
+    for path in sorted(paths, key=lambda one: one.name != VOCABULARIES):  # families name groups of these
+        try:
+            more = [*sound, _read(path)]
+            _catalog(more)
+        except FileProblem as problem:
+            left_out.append(problem)
+        else:
+            sound = more
+    return sound, left_out
+
+
+def _catalog(reads: Sequence[_Read], left_out: Sequence[FileProblem] = ()) -> Catalog:
     catalog = Catalog(
         families=tuple(read.content for read in reads if isinstance(read.content, Family)),
         entries=MappingProxyType({entry.id: entry for entry, _ in _entries(reads)}),
         family_of=MappingProxyType({entry.id: family for entry, family in _with_family(reads)}),
         tokenizers=MappingProxyType({group.id: group for group, _ in _groups(reads)}),
         hosts=tuple(host for host, _ in _hosts(reads)),
+        left_out=tuple(left_out),
     )
     _check(reads, catalog)
     return catalog
@@ -115,7 +150,7 @@ def published_size(text: str) -> PublishedSize:
     if unit == "B":
         return PublishedSize(float(match["number"]), 0.0)
     digits = max(digits, 1) if unit.endswith("iB") else digits
-    return PublishedSize(float(match["number"]) * _UNIT_BYTES[unit], _UNIT_BYTES[unit] * 0.5 * 10.0**-digits)
+    return PublishedSize(float(match["number"]) * UNIT_BYTES[unit], UNIT_BYTES[unit] * 0.5 * 10.0**-digits)
 
 
 def _is_folder(path: Path) -> bool:
@@ -247,8 +282,9 @@ def _hosts(reads: Sequence[_Read]) -> Iterator[tuple[HostEntry, _Origin]]:
 def _check(reads: Sequence[_Read], catalog: Catalog) -> None:
     """FileProblem for the first thing that no single field shows."""
     _check_names(reads)
+    _check_vocabularies(reads, catalog)
     for entry, origin in _entries(reads):
-        for where, said in _entry_faults(entry, catalog):
+        for where, said in _entry_faults(entry):
             raise _problem(origin.path, origin.location + where, said)
     _check_groups(reads)
     _check_hosts(reads)
@@ -265,6 +301,18 @@ def _check_names(reads: Sequence[_Read]) -> None:
             if name != name.lower():
                 raise _problem(origin.path, origin.location + where, f"{name} must be in lower case")
             taken[name] = origin
+
+
+def _check_vocabularies(reads: Sequence[_Read], catalog: Catalog) -> None:
+    unknown = [(entry, origin) for entry, origin in _entries(reads) if entry.tokenizer not in catalog.tokenizers]
+    if not unknown:
+        return
+    wanted, first = unknown[0][0].tokenizer, unknown[0][1]
+    near = difflib.get_close_matches(wanted, catalog.tokenizers, n=1)
+    ids = [entry.id for entry, origin in unknown if (entry.tokenizer, origin.path) == (wanted, first.path)]
+    said = f"{VOCABULARIES} has no group {wanted}" + (f"; did you mean {near[0]}?" if near else "")
+    said += f" ({', '.join(ids)} name it)" if len(ids) > 1 else ""
+    raise _problem(first.path, (*first.location, "tokenizer"), said)
 
 
 def _check_groups(reads: Sequence[_Read]) -> None:
@@ -288,11 +336,7 @@ def _check_hosts(reads: Sequence[_Read]) -> None:
             taken.add((host.id, memory))
 
 
-def _entry_faults(entry: Entry, catalog: Catalog) -> Iterator[tuple[Location, str]]:
-    if entry.tokenizer not in catalog.tokenizers:
-        near = difflib.get_close_matches(entry.tokenizer, catalog.tokenizers, n=1)
-        said = f"tokenizers.yaml has no group {entry.tokenizer}" + (f"; did you mean {near[0]}?" if near else "")
-        yield ("tokenizer",), said
+def _entry_faults(entry: Entry) -> Iterator[tuple[Location, str]]:
     for field, said in _shape_faults(entry.shape):
         yield ("shape", field), said
     for index, repository in enumerate(entry.repositories):
@@ -324,6 +368,9 @@ def _repository_faults(repository: Repository) -> Iterator[tuple[Location, str]]
     for name, told in (("spelled", repository.spelled), ("parts", repository.parts)):
         for quant in told.keys() - repository.sizes.keys() - set(repository.quants):
             yield (name, quant), f"neither sizes nor quants have {quant}"
+    for index, quant in enumerate(repository.own_mix):
+        if quant not in repository.sizes:
+            yield ("own_mix", index), f"sizes does not have {quant}"
     for quant, size in repository.sizes.items():
         if not _PUBLISHED.fullmatch(size):
             yield ("sizes", quant), f'"{size}" is not a size such as "4.7 GiB", "4.68 GB" or "4683073632 B"'

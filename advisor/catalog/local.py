@@ -12,6 +12,7 @@ Where programs keep their models (each read in its own source or documentation):
     Ollama         OLLAMA_MODELS, else ~/.ollama/models, and /usr/share/ollama/.ollama/models where it runs as a
                    service on Linux (docs/faq); manifests/<registry>/<owner>/<model>/<tag> is JSON that names
                    blobs/sha256-<digest>, which has no suffix
+    by hand        ~/models
 
 This module knows nothing about what the files are (``matching``) and nothing about downloads.
 """
@@ -22,7 +23,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -94,6 +95,25 @@ def ollama_folders(environ: Mapping[str, str], home: Path, platform: str) -> tup
     return (home / ".ollama" / "models", *service)
 
 
+def searched_folders(
+    models_dirs: Iterable[Path] = (),
+    *,
+    environ: Mapping[str, str] | None = None,
+    home: Path | None = None,
+    platform: str = sys.platform,
+) -> tuple[Path, ...]:
+    """Every folder that ``find_local`` looks into, there or not, in its order."""
+    environ = os.environ if environ is None else environ
+    home = Path.home() if home is None else home
+    folders = [*models_dirs, own_folder(home), hub_cache(environ, home), llama_cpp_cache(environ, home, platform)]
+    return (*dict.fromkeys([*folders, *lm_studio_folders(home), *ollama_folders(environ, home, platform)]),)
+
+
+def own_folder(home: Path) -> Path:
+    """Where people who keep files by hand have them."""
+    return home / "models"
+
+
 def _expanded(text: str, environ: Mapping[str, str], home: Path) -> Path:
     """``~`` and ``$NAME`` as a shell would write them."""
     text = re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda match: environ.get(match[1] or match[2], match[0]), text.strip())
@@ -129,7 +149,7 @@ def find_local(
     platform: str = sys.platform,
     progress: Progress | None = None,
 ) -> tuple[LocalFile, ...]:
-    """Every model file in the given folders and in the folders of programs that keep models, each once.
+    """Every model file in the given folders, in ~/models and in the folders of programs that keep models, each once.
 
     A split model is its first part. Image encoders (mmproj) are left out. A folder that cannot be read is noted. Raises
     FileProblem for one of ``models_dirs`` that is not there.
@@ -138,13 +158,13 @@ def find_local(
     home = Path.home() if home is None else home
     progress = progress or Silent()
     found: dict[Path, LocalFile] = {}
-    for file in _all_files(models_dirs, environ, home, platform, progress):
+    for file in _all_files(tuple(models_dirs), environ, home, platform, progress):
         found.setdefault(_real(file.path), file)
     return tuple(found.values())
 
 
 def _all_files(
-    models_dirs: Iterable[Path], environ: Mapping[str, str], home: Path, platform: str, progress: Progress
+    models_dirs: Sequence[Path], environ: Mapping[str, str], home: Path, platform: str, progress: Progress
 ) -> Iterator[LocalFile]:
     for folder in models_dirs:
         if not folder.is_dir():
@@ -155,6 +175,8 @@ def _all_files(
             )
         yield from _plain_files(folder, "folder", progress)
         yield from _ollama_files(folder, progress)
+    if _real(own_folder(home)) not in {_real(folder) for folder in models_dirs}:
+        yield from _plain_files(own_folder(home), "folder", progress)
     yield from _hub_files(hub_cache(environ, home), "Hugging Face", progress)
     yield from _llama_cpp_files(llama_cpp_cache(environ, home, platform), progress)
     for folder in lm_studio_folders(home):

@@ -126,7 +126,8 @@ def _families_named(family: str, catalog: Catalog) -> set[str]:
     found = {name for plain, name in names.items() if plain == wanted}
     found = found or {name for plain, name in names.items() if plain.startswith(wanted)}
     if not found:
-        raise OptionError(f"There is no family called {family}.", fix=_did_you_mean(_nearest(wanted, names)))
+        said = f"There is no family called {family}."
+        raise OptionError(said, why=_left_out(catalog), fix=_did_you_mean(_nearest(wanted, names)))
     return found
 
 
@@ -254,7 +255,7 @@ def _unknown_model(text: str, name: str, catalog: Catalog) -> OptionError:
     near = longer or _nearest(plain, catalog.entries)
     return OptionError(
         f"The catalogue knows no model called {text}.",
-        why=f"It has {len(catalog.entries)} models.",
+        why=f"It has {len(catalog.entries)} models. {_left_out(catalog)}".strip(),
         fix=_did_you_mean(near) or "`advisor models` lists them. A path to a GGUF file works too.",
     )
 
@@ -266,6 +267,12 @@ def _nearest(plain: str, known: Iterable[str]) -> list[str]:
 def _did_you_mean(near: Iterable[str]) -> str:
     names = ", ".join(near)
     return f"Did you mean {names}?" if names else ""
+
+
+def _left_out(catalog: Catalog) -> str:
+    """The files where a name that is not known may be."""
+    said = [f"{problem.what} {problem.why}".strip() for problem in catalog.left_out]
+    return f"A file of your own is left out: {' '.join(said)}" if said else ""
 
 
 # -- hosts -----------------------------------------------------------------------------------------------------------
@@ -297,7 +304,7 @@ def host_named(text: str, catalog: Catalog) -> tuple[HostEntry, int]:
     near = _nearest(bare, host_names(catalog)) or _nearest(bare, dict.fromkeys(host.id for host in catalog.hosts))
     raise OptionError(
         f"The catalogue knows no host called {text}.",
-        why=f"It has {len({host.id for host in catalog.hosts})} kinds of machines.",
+        why=f"It has {len({host.id for host in catalog.hosts})} kinds of machines. {_left_out(catalog)}".strip(),
         fix=_did_you_mean(near) or f"Names are like {host_names(catalog)[0]}.",
     )
 

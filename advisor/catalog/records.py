@@ -69,7 +69,8 @@ class Repository:
     "4683073632 B". ``quants``: files known to exist whose size is not known. ``untied``: these files store an output
     matrix of their own although the model ties it to the embedding. File names hold quants as in ``sizes``, in lower
     case with ``lower_case_quants``, or as ``spelled`` says. ``parts``: how many files a quant is split into, where that
-    is known and more than one.
+    is known and more than one. ``own_mix``: quants whose tensors have other types than llama.cpp, or the
+    known recipe of the publisher, gives them: their sizes are not those of the shape.
     """
 
     repo: str
@@ -80,6 +81,7 @@ class Repository:
     untied: bool = False
     spelled: dict[str, str] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)
+    own_mix: tuple[str, ...] = ()
     source: str = ""
 
 

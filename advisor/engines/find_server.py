@@ -6,14 +6,18 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from advisor.dialect import Dialect, read_dialect
 from advisor.engines.guard import OWN_GROUP, kill_tree
@@ -58,8 +62,26 @@ def find_server(asked: str = "", environment: Mapping[str, str] = os.environ) ->
     raise FileProblem(
         "No llama-server was found.",
         why="It is neither on PATH nor in a usual place.",
-        fix="Name it with --llama-server PATH, install llama.cpp, or run: pip install 'draft-advisor[server]'",
+        fix=f"Name it with --llama-server PATH, install llama.cpp, or run: {_install_command()}",
     )
+
+
+def _install_command() -> str:
+    """What installs the package that has a llama-server beside this copy of the advisor, a checkout or a wheel."""
+    checkout = _checkout()
+    wanted = ["-e", f"{checkout}[server]"] if checkout else ["draft-advisor[server]"]
+    return shlex.join([sys.executable, "-m", "pip", "install", *wanted])
+
+
+def _checkout() -> Path | None:
+    """The folder that this copy is installed from with ``pip install -e``, None where it is not."""
+    try:
+        origin = json.loads(importlib.metadata.distribution("draft-advisor").read_text("direct_url.json") or "{}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+    if not origin.get("dir_info", {}).get("editable"):
+        return None
+    return Path(url2pathname(urlsplit(origin["url"]).path))
 
 
 def speech(program: Program, *, within_s: float) -> tuple[Dialect, Build]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from advisor.catalog.compatible import token_groups_incompatibility
+from advisor.catalog.compatible import known_header_incompatibility, token_groups_incompatibility
 from advisor.catalog.describe import quants_of
 from advisor.catalog.load import Catalog
 from advisor.catalog.records import Entry
 from advisor.errors import NothingFits
 from advisor.predict.places import lending_all
 from advisor.predict.question import Outlook, catalogue_model, usual_quants
-from advisor.prune import best_option, fits_alone, judge
-from advisor.tokenizer import header_incompatibility
+from advisor.prune import SHORTEST_CONTEXT, fits_alone, fits_at, judge
 from advisor.types import Candidate, Host, Model, Placement, Rejected
 
 MIB = 1 << 20
-NONE_FITS = "No smaller quantization of it fits: take a shorter context or a smaller model."
 # Builds up to here compare the ids of BOS and EOS even where they are not added (llama.cpp pull request 22358).
 LAST_BUILD_WITH_STRICT_MARKERS = 8924
 
@@ -85,21 +83,32 @@ def place_alone(asked: Outlook, catalog: Catalog) -> Placement:
     except NothingFits as error:
         fix = error.fix
         if asked.target_entry is not None:
-            smaller = _largest_that_fits(asked, asked.target_entry, catalog)
-            fix = f"The largest smaller quantization that fits is {smaller}." if smaller else NONE_FITS
+            fix = _way_to_fit(asked, asked.target_entry, catalog)
         if asked.host_entry is None:
-            fix += " Another machine is named with --host."
+            fix += " --host NAME predicts for another machine; `advisor models --hosts` lists them."
         roomier = lending_all(asked.host, asked.host_entry)
-        if roomier is not None and best_option(asked.target, None, roomier, context, k_max=0).fits:
+        if roomier is not None and fits_at(asked.target, roomier, context):
             fix += " Or lend the GPU more memory: `sudo sysctl iogpu.wired_limit_mb=...`."
         raise NothingFits(error.what, why=error.why, fix=fix) from None
+
+
+def _way_to_fit(asked: Outlook, entry: Entry, catalog: Catalog) -> str:
+    """The quantization that fits; where there is none, a shorter context if that can help."""
+    if smaller := _largest_that_fits(asked, entry, catalog):
+        return f"The largest smaller quantization that fits is {smaller}."
+    if fits_at(asked.target, asked.host, SHORTEST_CONTEXT):
+        return "No smaller quantization of it fits: take a shorter context or a smaller model."
+    shorter = replace(asked, settings=replace(asked.settings, context=SHORTEST_CONTEXT))
+    if smaller := _largest_that_fits(shorter, entry, catalog):
+        return f"No smaller quantization of it fits: take {smaller} with a shorter context, or a smaller model."
+    return "No quantization of it fits at any context: take a smaller model."
 
 
 def _largest_that_fits(asked: Outlook, entry: Entry, catalog: Catalog) -> str | None:
     for quant in reversed(usual_quants(entry)):
         model = catalogue_model(catalog, entry, quant)
         smaller = model.weights_bytes < asked.target.weights_bytes
-        if smaller and best_option(model, None, asked.host, asked.settings.context, k_max=0).fits:
+        if smaller and fits_at(model, asked.host, asked.settings.context):
             return f"{entry.id}-{quant.lower()}"
     return None
 
@@ -119,7 +128,7 @@ def _difference(asked: Outlook, catalog: Catalog, entry: Entry) -> str | None:
     header = catalogue_model(catalog, entry, quants_of(entry)[0]).vocabulary if quants_of(entry) else None
     if header is None:
         return "no file of it is known"
-    return header_incompatibility(asked.target.vocabulary, header, compares_unused_markers=strict) or (
+    return known_header_incompatibility(asked.target.vocabulary, header, compares_unused_markers=strict) or (
         None if header.pre == asked.target.vocabulary.pre else "its tokens are not known to be the target's"
     )
 

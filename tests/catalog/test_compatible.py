@@ -83,6 +83,17 @@ def test_marker_ids_matter_only_where_they_are_added() -> None:
     assert "the BOS token differs" in str(token_groups_incompatibility(adding, 9, replace(adding, bos_id=8), 9))
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_id_that_is_not_known_rejects_nothing(strict: bool) -> None:
+    group = CATALOG.tokenizers["llama-3.1"]
+    unknown = replace(group, id="walnut", bos_id=None, eos_id=None)
+    for target, draft in ((unknown, group), (group, unknown), (unknown, unknown)):
+        assert token_groups_incompatibility(target, 128256, draft, 128256, compares_unused_markers=strict) is None
+    other = replace(unknown, eos_id=7)
+    said = token_groups_incompatibility(other, 128256, group, 128256, compares_unused_markers=True)
+    assert said == "the EOS token differs: id 7 in the target, id 128009 in the draft"
+
+
 def test_both_directions_agree_for_every_pair_of_vocabularies() -> None:
     by_group = {entry.tokenizer: entry.id for entry in CATALOG.entries.values()}
     for one, other in itertools.combinations(by_group.values(), 2):

@@ -213,10 +213,34 @@ def test_a_users_folder_that_does_not_exist_changes_nothing(tmp_path: Path) -> N
 
 def test_a_user_cannot_replace_a_shipped_model(folder: Path) -> None:
     write(folder, "tiny.yaml", FAMILY.replace("tiny-1b", "qwen2.5-7b"))
-    with pytest.raises(FileProblem) as caught:
-        load(folder)
-    assert f"{folder / 'tiny.yaml'}, line 3: models.0.id: qwen2.5-7b is taken in" in str(caught.value)
-    assert "qwen2.5.yaml" in str(caught.value)
+    catalog = load(folder)
+    (problem,) = catalog.left_out
+    assert f"{folder / 'tiny.yaml'}, line 3: models.0.id: qwen2.5-7b is taken in" in problem.what
+    assert "qwen2.5.yaml" in problem.what
+    assert catalog.entries["qwen2.5-7b"] == load().entries["qwen2.5-7b"]
+
+
+@pytest.mark.parametrize("text", ["name: [", "families: 7\n", FAMILY.replace("tokenizer: tiny", "tokenizer: walnut")])
+def test_a_wrong_file_of_a_users_own_is_left_out_and_the_rest_is_there(folder: Path, text: str) -> None:
+    write(folder, "broken.yaml", text.replace("tiny-1b", "other-1b"))
+    catalog = load(folder)
+    assert str(folder / "broken.yaml") in catalog.left_out[0].what
+    assert "line " in catalog.left_out[0].what
+    assert "tiny-1b" in catalog.entries
+    assert "other-1b" not in catalog.entries
+    assert catalog.hosts[-1].id == "box"
+
+
+def test_families_whose_vocabulary_is_left_out_are_too(folder: Path) -> None:
+    write(folder, "tokenizers.yaml", "groups: 7\n")
+    assert [Path(one.what.split(",")[0]).name for one in load(folder).left_out] == ["tokenizers.yaml", "tiny.yaml"]
+
+
+def test_all_models_of_a_file_that_name_a_missing_vocabulary_are_told(folder: Path) -> None:
+    text = FAMILY.replace("tokenizer: tiny", "tokenizer: walnut")
+    write(folder, "tiny.yaml", text + text.partition("models:\n")[2].replace("tiny-1b", "tiny-2b"))
+    with pytest.raises(FileProblem, match=r"no group walnut \(tiny-1b, tiny-2b name it\)"):
+        load_folders([folder])
 
 
 # -- wrong files -----------------------------------------------------------------------------------------------------
@@ -245,6 +269,7 @@ def test_a_user_cannot_replace_a_shipped_model(folder: Path) -> None:
             25,
             "parts.Q6_K: neither sizes nor quants",
         ),
+        ("{Q8_0: 1.5 MiB}", "{Q8_0: 1.5 MiB}\n        own_mix: [Q6_K]", 25, "own_mix.0: sizes does not have Q6_K"),
         ("maker/Tiny-1B-GGUF", "Tiny-1B-GGUF", 22, "repositories.0.repo: a repository is named owner/name"),
         ("id: tiny-1b", "id: Tiny-1b", 3, "models.0.id: Tiny-1b must be in lower case"),
         ("name: Tiny\n", "", 1, "name: this field is missing"),

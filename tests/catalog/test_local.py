@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from advisor.catalog.local import LocalFile, find_local, hub_cache, llama_cpp_cache, lm_studio_folders, ollama_folders
+from advisor.catalog.local import (
+    LocalFile,
+    find_local,
+    hub_cache,
+    llama_cpp_cache,
+    lm_studio_folders,
+    ollama_folders,
+    searched_folders,
+)
 from advisor.catalog.matching import contradictions, match_entry, match_local, remarks
 from advisor.catalog.records import Entry, Shape
 from advisor.errors import FileProblem
@@ -271,6 +279,18 @@ def test_folders_that_were_asked_for_come_first(tmp_path: Path) -> None:
         ("tiny.gguf", "folder", "tiny"),
         ("small.gguf", "folder", "deeper"),
     ]
+
+
+def test_files_in_the_models_folder_at_home(tmp_path: Path) -> None:
+    gguf(tmp_path / "models" / "tiny.gguf")
+    assert described(found(tmp_path)) == [("tiny.gguf", "folder", "tiny")]
+
+
+def test_the_folders_that_are_searched_are_named_each_once(tmp_path: Path) -> None:
+    home = tmp_path / "models"
+    searched = searched_folders([home], environ={"OLLAMA_MODELS": "o"}, home=tmp_path, platform="linux")
+    assert searched[:2] == (home, hub_cache({}, tmp_path))
+    assert searched[-1] == Path("o")
 
 
 def test_a_folder_that_was_asked_for_and_is_not_there(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import advisor
 from advisor import api
 from advisor.cli import EXIT_CODES, app
 from benchmarks.parts import CHECKS, DOCUMENTED
@@ -97,6 +99,12 @@ def test_every_option_of_every_command_is_in_the_reference() -> None:
         for option in command.params:
             if option.opts[0].startswith("-"):
                 assert any(one in section for one in option.opts), f"{name} {option.opts}"
+
+
+def test_every_public_function_is_named_on_the_page_of_functions() -> None:
+    text = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8").split("```")[0]
+    functions = [name for name in advisor.__all__ if inspect.isfunction(getattr(advisor, name))]
+    assert [name for name in functions if f"| `advisor.{name}` | " not in text] == []
 
 
 def test_every_picture_that_is_shown_is_there_and_no_other() -> None:

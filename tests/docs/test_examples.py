@@ -26,7 +26,7 @@ def example(page: str, language: str) -> str:
 @pytest.mark.parametrize(
     ("page", "suite"),
     [
-        ("add-a-family.md", "python -m advisor.testing.families my-olmo.yaml"),
+        ("add-a-family.md", "python -m advisor.testing.families my-qwen.yaml"),
         ("add-an-exporter.md", "advisor/testing/exporters.py"),
         ("add-an-engine.md", "advisor/testing/engines.py"),
         ("add-an-ngram-method.md", "advisor/testing/ngram.py"),
@@ -43,13 +43,15 @@ def test_a_page_on_adding_says_which_suite_to_run_and_how(page: str, suite: str)
 def test_the_family_can_be_asked_for(data_directory: Path) -> None:
     folder = data_directory / "models_catalog"
     folder.mkdir(parents=True)
-    (folder / "my-olmo.yaml").write_text(example("add-a-family.md", "yaml"), encoding="utf-8")
-    rec = advisor.recommend(target="my-olmo-7b-q4_k_m", host="m4-max-128gb")
-    assert (rec.target.name, rec.target.quant) == ("My-OLMo-7B", "Q4_K_M")
+    (folder / "my-qwen.yaml").write_text(example("add-a-family.md", "yaml"), encoding="utf-8")
+    rec = advisor.recommend(target="my-qwen-14b-q8", host="m4-max-128gb")
+    assert (rec.target.name, rec.target.quant) == ("My-Qwen-14B", "Q8_0")
+    assert rec.verdict == "speculate"
+    assert len(rec.candidates) > 1
 
 
 def test_the_family_is_as_the_suite_wants_it(tmp_path: Path) -> None:
-    path = tmp_path / "my-olmo.yaml"
+    path = tmp_path / "my-qwen.yaml"
     path.write_text(example("add-a-family.md", "yaml"), encoding="utf-8")
     assert families.problems(path) == []
 
