@@ -164,10 +164,17 @@ def layers_in_words(count: int) -> str:
     return "all layers" if count < 0 else f"{count} layers" if count else "off"
 
 
-def draft_threads_left(deployment: Deployment, consumer: str) -> list[str]:
-    """A line that names the draft's own threads, for a consumer that chooses threads by itself."""
-    threads = deployment.placement.draft_threads
-    return [f"The draft was faster with {threads} threads of its own, which are left to {consumer}."] if threads else []
+def placement_left(deployment: Deployment, consumer: str) -> list[str]:
+    """Lines that name the placement and the threads that were found, for a consumer that chooses them by itself."""
+    place, threads = deployment.placement, deployment.rec.settings.threads
+    parts = [f"GPU offload of the target: {layers_in_words(place.target_gpu_layers)}"]
+    if deployment.draft is not None:
+        parts.append(f"of the draft: {layers_in_words(place.draft_gpu_layers)}")
+    parts += [f"threads: {threads}"] if threads else []
+    lines = [f"Placement, threads and slots are left to {consumer}. Found with {', '.join(parts)}."]
+    if place.draft_threads:
+        lines.append(f"The draft was faster with {place.draft_threads} threads of its own, left to {consumer} as well.")
+    return lines
 
 
 def start_s(deployment: Deployment) -> int:

@@ -12,7 +12,7 @@ from advisor.exporters.deployment import (
     cannot,
     check_fixed_length,
     check_plain_cache,
-    draft_threads_left,
+    placement_left,
     remarks,
 )
 from advisor.exporters.llama_server import commented
@@ -40,8 +40,8 @@ def text(deployment: Deployment) -> str:
     lines = [
         *remarks(rec),
         "Found with llama.cpp: acceptance carries over to the same models, costs and so the speedup do not.",
-        f"Placement, threads and the context of {rec.settings.context} are left to MLX, which grows its cache.",
-        *draft_threads_left(deployment, "MLX"),
+        f"The context of {rec.settings.context} is left to MLX, which grows its cache.",
+        *placement_left(deployment, "MLX"),
     ]
     return commented(argv, lines, windows=deployment.windows)
 

@@ -17,7 +17,7 @@ from advisor.exporters.deployment import (
     check_first_match_drafts,
     check_fixed_length,
     check_plain_cache,
-    draft_threads_left,
+    placement_left,
     remarks,
 )
 from advisor.exporters.llama_server import commented
@@ -36,8 +36,7 @@ def text(deployment: Deployment) -> str:
     lines = [
         *remarks(rec),
         "Found with llama.cpp: acceptance carries over to the same models, costs and so the speedup do not.",
-        "Placement, threads and slots are left to vLLM.",
-        *draft_threads_left(deployment, "vLLM"),
+        *placement_left(deployment, "vLLM"),
     ]
     argv += ["--override-generation-config", json.dumps(sampling_defaults(rec.settings.sampling, config))]
     if config is not None:
