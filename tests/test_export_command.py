@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from advisor.commands_export import register
+from advisor.engines.find_server import PACKAGED
 from advisor.exporters.llama_server import command
 from advisor.report import json_document
 from advisor.store import save_last
@@ -45,7 +47,6 @@ def test_the_last_recommendation_is_exported_for_llama_server(option) -> None:
     assert result.exit_code == 0
     assert "llama-server" in result.stdout
     assert "--spec-draft-n-max 4" in result.stdout
-    assert result.stderr == ""
 
 
 def test_without_any_recommendation_it_says_how_to_get_one() -> None:
@@ -170,6 +171,45 @@ def test_a_check_on_the_real_server(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "It was measured with llama_cpp_python 0.3.36" in said
 
 
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+@posix_only
+@pytest.mark.parametrize("to", ["llama-server", "llama-cli"])
+def test_a_command_in_a_file_can_be_run(to: str, tmp_path: Path) -> None:
+    output = tmp_path / "serve.sh"
+    result = run(write(draft(), tmp_path), "--to", to, "-o", str(output))
+    assert result.exit_code == 0
+    assert output.read_text() == f"#!/bin/sh\n{run(write(draft(), tmp_path), '--to', to).stdout}"
+    (tmp_path / to).write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / to).chmod(0o755)
+    said = subprocess.run([output], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True).stdout
+    assert "--spec-draft-n-max 4" in said
+
+
+@posix_only
+@pytest.mark.parametrize("to", ["systemd", "json"])
+def test_a_configuration_in_a_file_is_no_program(to: str, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert run(write(draft(), tmp_path), "--to", to, "-o", str(output)).exit_code == 0
+    assert not output.read_text().startswith("#!")
+    assert not os.access(output, os.X_OK)
+
+
+@posix_only
+def test_a_device_gets_what_a_terminal_gets(tmp_path: Path) -> None:
+    result = run(write(draft(), tmp_path), "-o", "/dev/null")
+    assert result.exit_code == 0
+    assert "Wrote" not in result.stderr
+
+
+def test_a_file_that_is_replaced_is_named(tmp_path: Path) -> None:
+    output = tmp_path / "serve.sh"
+    saved = write(draft(), tmp_path)
+    assert "Wrote" not in run(saved, "-o", str(output)).stderr
+    assert f"Wrote {output}, which replaced an older one." in run(saved, "-o", str(output)).stderr
+
+
 # -- the program -------------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +225,50 @@ def test_what_has_a_path_of_its_own_gets_the_server_of_this_machine_in_its_words
     assert str(server) in result.stdout
     assert "--draft-max" in result.stdout
     assert "whole path" not in result.stdout
+
+
+@posix_only
+def test_a_command_for_the_path_says_nothing_where_a_server_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(tmp_path, "b8672")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    result = run(write(draft(), tmp_path))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "\nllama-server " in result.stdout
+
+
+@posix_only
+@pytest.mark.parametrize("has_script", [True, False])
+def test_where_only_the_packaged_server_is_here_it_says_how_that_is_started(
+    has_script: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
+    program = tmp_path / "advisor-llama-server"
+    if has_script:
+        program.write_text(f'#!/bin/sh\nexec {" ".join(PACKAGED)} "$@"\n')
+        program.chmod(0o755)
+    result = run(write(draft(), tmp_path))
+    assert result.exit_code == 0
+    assert "of the package xllamacpp" in result.stderr
+    if not has_script:
+        assert " ".join(PACKAGED) in result.stderr
+        return
+    assert f"--llama-server {program}" in result.stderr
+    named = run(write(draft(), tmp_path), "--llama-server", str(program))
+    assert (named.exit_code, named.stderr) == (0, "")
+    assert f"\n{program} " in named.stdout
+
+
+def test_without_any_server_a_command_for_the_path_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert run(write(draft(), tmp_path)).stderr == ""
 
 
 @pytest.mark.parametrize("to", ["systemd", "llama-swap"])

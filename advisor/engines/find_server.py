@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from advisor.types import Build, Device
 
 PACKAGE = "xllamacpp"
 PACKAGED = (sys.executable, "-P", "-m", "advisor.engines.packaged_server")
+SCRIPT = "advisor-llama-server.exe" if os.name == "nt" else "advisor-llama-server"
 LONGEST_HELP_BYTES = 1 << 20
 DEVICE = re.compile(r"\s+(\S+): (.+) \((?P<total>\d+) MiB, (\d+) MiB free\)\s*$")
 METAL_NAMES = ("MTL", "Metal")
@@ -60,6 +62,12 @@ def find_server(asked: str = "", environment: Mapping[str, str] = os.environ) ->
         why="It is neither on PATH nor in a usual place.",
         fix="Name it with --llama-server PATH, install llama.cpp, or run: pip install 'draft-advisor[server]'",
     )
+
+
+def packaged_script() -> Path | None:
+    """The packaged server as a program to name, None where this installation has its scripts elsewhere."""
+    script = Path(sysconfig.get_path("scripts")) / SCRIPT
+    return script if _can_run(script) else None
 
 
 def speech(program: Program, *, within_s: float) -> tuple[Dialect, Build]:

@@ -20,6 +20,7 @@ from advisor.types import Model
 
 CONSUMER = "mlx-lm"
 TAKES_NAMES, TAKES_BUILD = True, False
+SCRIPT = True
 HOST, PORT = "127.0.0.1", 8080
 
 

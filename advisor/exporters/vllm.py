@@ -25,6 +25,7 @@ from advisor.types import Config, Model, Sampling
 
 CONSUMER = "vllm"
 TAKES_NAMES, TAKES_BUILD = True, False
+SCRIPT = True
 HOST, PORT = "127.0.0.1", 8000
 
 
