@@ -63,6 +63,13 @@ def export(
         str | None,
         typer.Option(metavar="NAME", help="For mlx-lm and vllm: what they call the draft.", show_default=False),
     ] = None,
+    next_best: Annotated[
+        bool,
+        typer.Option(
+            "--next-best",
+            help="Where the program has no words for the recommended setting: write the best one that it can express.",
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
@@ -84,6 +91,7 @@ def export(
             ("--llama-build", llama_build),
             ("--target-name", target_name),
             ("--draft-name", draft_name),
+            ("--next-best", next_best),
         ):
             _refuse(option, given, "--check", check)
         _refuse("--workload", workload, "an export without --check", not check)
@@ -99,6 +107,7 @@ def export(
             llama_build=llama_build,
             target_name=target_name,
             draft_name=draft_name,
+            next_best=next_best,
             note=lambda text: say(f"note: {text}"),
         )
         if rec.verdict == "do-not-speculate":

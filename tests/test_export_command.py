@@ -19,7 +19,7 @@ from advisor.exporters.llama_server import command
 from advisor.report import json_document
 from advisor.store import save_last
 from advisor.testing.saved import draft, none, repack
-from advisor.types import Build, Recommendation
+from advisor.types import AtDepth, Build, Recommendation
 from tests.engines.fake_llama_server import script
 from tests.export.test_check import FAKE_TPS, real
 from tests.export.test_check import saved as present
@@ -83,6 +83,63 @@ def test_what_a_program_cannot_express_is_an_error_that_names_it(tmp_path: Path)
     assert not output.exists()
 
 
+def with_p_min(folder: Path) -> str:
+    """The pick has a p_min; of the others the one without it that is surest is at k = 8."""
+    rec = draft()
+    first, second, third = rec.estimates
+    best = dataclasses.replace(first, config=dataclasses.replace(first.config, p_min=0.75))
+    return write(dataclasses.replace(rec, best=best, estimates=(best, third, second)), folder)
+
+
+NAMED = ("--target-name", "example/T", "--draft-name", "example/D")
+SECOND = "Example-0.5B-Instruct Q8_0, k = 8: 1.35x, 80 % interval 1.30 to 1.40, predicted from replayed answers"
+
+
+@pytest.mark.parametrize("to", ["vllm", "mlx-lm"])
+def test_a_setting_that_cannot_be_expressed_is_refused_with_the_best_that_can(to: str, tmp_path: Path) -> None:
+    result = run(with_p_min(tmp_path), "--to", to, *NAMED)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{to} cannot express p_min = 0.75" in result.stderr
+    assert SECOND in result.stderr
+    assert "--next-best" in result.stderr
+
+
+@pytest.mark.parametrize("to", ["vllm", "mlx-lm"])
+def test_the_best_setting_that_can_be_expressed_is_written_with_its_own_speedup(to: str, tmp_path: Path) -> None:
+    result = run(with_p_min(tmp_path), "--to", to, *NAMED, "--next-best")
+    assert result.exit_code == 0
+    assert f"cannot express p_min = 0.75. Written is the best setting that it can: {SECOND}" in result.stderr
+    assert result.stdout.startswith(f"# {SECOND}")
+    assert "1.42x" not in result.stdout
+    assert 'num_speculative_tokens": 8' in result.stdout or "--num-draft-tokens 8" in result.stdout
+
+
+def test_the_best_setting_that_can_be_expressed_may_still_want_a_name(tmp_path: Path) -> None:
+    saved = with_p_min(tmp_path)
+    assert SECOND in run(saved, "--to", "mlx-lm", "--target-name", "example/T").stderr
+    assert "--draft-name" in run(saved, "--to", "mlx-lm", "--target-name", "example/T", "--next-best").stderr
+
+
+def test_where_no_other_setting_can_be_expressed_it_says_so(tmp_path: Path) -> None:
+    for option in ((), ("--next-best",)):
+        result = run(write(draft(), tmp_path), "--to", "llama-cpp-python", *option)
+        assert result.exit_code == 2
+        assert "No setting that it can express is sure to help" in result.stderr
+
+
+def test_a_setting_that_can_be_expressed_is_the_pick(tmp_path: Path) -> None:
+    result = run(write(draft(), tmp_path), "--to", "vllm", *NAMED, "--next-best")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "1.42x" in result.stdout
+
+
+def test_what_was_seen_of_the_pick_in_a_long_context_is_not_said_of_another(tmp_path: Path) -> None:
+    rec = json_document.load_file(Path(with_p_min(tmp_path)))
+    there = AtDepth(8000, 4000, 2, 0.5, 1.1, 1.0, 1.2, 22.0)
+    saved = write(dataclasses.replace(rec, at_depth=there), tmp_path)
+    assert "in the context:" not in run(saved, "--to", "vllm", *NAMED, "--next-best").stdout
+
+
 def test_a_build_is_written_for_in_its_own_words(tmp_path: Path) -> None:
     result = run(write(draft(), tmp_path), "--llama-build", "b7900")
     assert "--draft-max 4" in result.stdout
@@ -108,6 +165,7 @@ def test_a_server_is_asked_what_it_speaks_and_is_what_is_started(tmp_path: Path)
         (("--check", "--llama-build", "b9000"), "--llama-build has no meaning for --check"),
         (("--check", "--target-name", "example/T"), "--target-name has no meaning for --check"),
         (("--check", "--draft-name", "example/D"), "--draft-name has no meaning for --check"),
+        (("--check", "--next-best"), "--next-best has no meaning for --check"),
         (("--workload", "x"), "--workload has no meaning"),
         (("--to", "vllm", "--llama-build", "b9000"), "--llama-build has no meaning for --to vllm"),
         (("--target-name", "x"), "--target-name has no meaning for --to llama-server"),

@@ -76,6 +76,7 @@ def export(
     target_name: str | None = None,
     draft_name: str | None = None,
     windows: bool | None = None,
+    next_best: bool = False,
     note: Callable[[str], None] = lambda _text: None,
 ) -> str:
     """The text for a consumer; see ``advisor.export``. ``windows``: for its shells, by default where this runs."""
@@ -90,13 +91,21 @@ def export(
     ):
         if value and not takes:
             raise OptionError(f"{name} has no meaning for --to {to}.", fix="Leave it out.")
-    from advisor.exporters.deployment import Deployment
+    from advisor.exporters.deployment import Deployment, SettingRefused
 
     if llama_server is None and llama_build is None:
         llama_server = _server_to_name(to, chosen, note)
     dialect, program = _speech(rec, llama_server, llama_build)
     on_windows = os.name == "nt" if windows is None else windows
-    return chosen.text(Deployment(rec, dialect, program, target_name or "", draft_name or "", on_windows))
+    deployment = Deployment(rec, dialect, program, target_name or "", draft_name or "", on_windows)
+    try:
+        return chosen.text(deployment)
+    except SettingRefused as refusal:
+        from advisor.exporters.next_best import text_of_next_best, with_a_way_out
+
+        if not next_best:
+            raise with_a_way_out(chosen.text, deployment, refusal) from None
+        return text_of_next_best(chosen.text, deployment, refusal, note)
 
 
 def _server_to_name(to: str, chosen: Exporter, note: Callable[[str], None]) -> Path | None:

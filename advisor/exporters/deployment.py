@@ -21,6 +21,7 @@ from advisor.types import PLAIN_CACHE, Config, Estimate, Model, Placement, Recom
 START_S = 120  # beside the time that reading the files may take
 DOWNLOAD_S = 3600
 HARMLESS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._,:+-%/=")
+ELSEWHERE = "Deploy this recommendation with llama-server."
 BASIS = {
     "measured": "measured",
     "replay": "predicted from replayed answers and measured costs",
@@ -187,7 +188,7 @@ def check_fixed_length(consumer: str, config: Config) -> None:
     """OptionError when a draft may be shorter than k, for a consumer that always drafts k tokens."""
     for name, value in (("p_min", config.p_min), ("n_min", config.n_min)):
         if value:
-            raise cannot(consumer, f"{name} = {value:g}", why="It drafts k tokens in every step.")
+            raise cannot_set(consumer, f"{name} = {value:g}", why="It drafts k tokens in every step.")
 
 
 def check_plain_cache(consumer: str, deployment: Deployment, *, why: str) -> None:
@@ -199,11 +200,22 @@ def check_plain_cache(consumer: str, deployment: Deployment, *, why: str) -> Non
 def check_first_match_drafts(consumer: str, config: Config) -> None:
     """OptionError when more than one match is wanted before the first draft, for a consumer that asks for one."""
     if config.ngram_min_hits > 1:
-        raise cannot(consumer, f"ngram_min_hits = {config.ngram_min_hits}", why="It drafts at the first match.")
+        raise cannot_set(consumer, f"ngram_min_hits = {config.ngram_min_hits}", why="It drafts at the first match.")
 
 
-def cannot(consumer: str, what: str, *, why: str = "") -> OptionError:
-    """The error for a part of the recommendation that a consumer has no words for."""
-    return OptionError(
-        f"{consumer} cannot express {what}.", why=why, fix="Deploy this recommendation with llama-server."
-    )
+class CannotExpress(OptionError):
+    """A part of the recommendation that a consumer has no words for."""
+
+
+class SettingRefused(CannotExpress):
+    """That part is of the setting, so another setting of the recommendation may do."""
+
+
+def cannot(consumer: str, what: str, *, why: str = "") -> CannotExpress:
+    """The error for a part of the recommendation that a consumer has no words for, whatever the setting."""
+    return CannotExpress(f"{consumer} cannot express {what}.", why=why, fix=ELSEWHERE)
+
+
+def cannot_set(consumer: str, what: str, *, why: str = "") -> SettingRefused:
+    """The error for a part of the setting that a consumer has no words for: its method, p_min and so on."""
+    return SettingRefused(f"{consumer} cannot express {what}.", why=why, fix=ELSEWHERE)

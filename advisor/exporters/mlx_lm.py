@@ -9,7 +9,7 @@ from __future__ import annotations
 from advisor.errors import OptionError
 from advisor.exporters.deployment import (
     Deployment,
-    cannot,
+    cannot_set,
     check_fixed_length,
     check_plain_cache,
     placement_left,
@@ -30,10 +30,10 @@ def text(deployment: Deployment) -> str:
     argv = ["mlx_lm.server", "--model", _name(deployment.target_name, rec.target, "--target-name")]
     if config is not None:
         if config.method != "draft-simple":
-            raise cannot(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
+            raise cannot_set(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
         check_fixed_length(CONSUMER, config)
         if config.draft_sampling == "probabilistic":
-            raise cannot(CONSUMER, "rejection sampling", why="It accepts where the target samples the same token.")
+            raise cannot_set(CONSUMER, "rejection sampling", why="It accepts where the target samples the same token.")
         draft = _name(deployment.draft_name, rec.draft_of(config), "--draft-name")
         argv += ["--draft-model", draft, "--num-draft-tokens", str(config.k)]
     argv += ["--host", HOST, "--port", str(PORT), "--temp", f"{sampling.temperature:g}"]

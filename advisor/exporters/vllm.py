@@ -13,7 +13,7 @@ from typing import Any
 from advisor.errors import OptionError
 from advisor.exporters.deployment import (
     Deployment,
-    cannot,
+    cannot_set,
     check_first_match_drafts,
     check_fixed_length,
     check_plain_cache,
@@ -75,7 +75,7 @@ def speculative_config(deployment: Deployment, config: Config) -> dict[str, Any]
         lookup = {"prompt_lookup_min": size, "prompt_lookup_max": size}
         return {"method": "ngram", "num_speculative_tokens": config.k, **lookup}
     if config.method != "draft-simple":
-        raise cannot(CONSUMER, f"the method {config.method}")
+        raise cannot_set(CONSUMER, f"the method {config.method}")
     check_fixed_length(CONSUMER, config)
     draft = _name(deployment.draft_name, deployment.rec.draft_of(config), "--draft-name")
     sampled = {"draft_sample_method": "probabilistic"} if config.draft_sampling == "probabilistic" else {}
