@@ -100,10 +100,19 @@ def export(
 
 
 def to_html(rec: Recommendation, category: str | None = None) -> str:
-    """The recommendation and its reasons as one page that opens offline, the target's answers included."""
+    """The recommendation, its reasons and its command as one page that opens offline, the target's answers included."""
     from advisor.report import explain_page
 
-    return explain_page.page(rec, explain(rec, category))
+    return explain_page.page(rec, explain(rec, category), serving_command(rec, category))
+
+
+def serving_command(rec: Recommendation, category: str | None = None) -> str:
+    """The llama-server command line of the recommendation, quoted for this system's shell; with ``category`` of what
+    its answers alone would have."""
+    from advisor.exporters import llama_server
+    from advisor.reasons import narrowed
+
+    return llama_server.shell(llama_server.command(rec if category is None else narrowed(rec, category)))
 
 
 def check(
