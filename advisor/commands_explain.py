@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from advisor import api
+from advisor.api.using import serving_command
 from advisor.choices import LastOption, SavedArgument, check_saved
 from advisor.failures import errors_for_people, say
 from advisor.output import check_output, console_for, deliver
@@ -42,15 +43,18 @@ def explain(
         check_output(html, option="--html")
         rec = api.load(file)
         if html is None:
-            _print(api.explain(rec, category), plain=plain)
+            _print(api.explain(rec, category), serving_command(rec, category), plain=plain)
         else:
             _write_page(api.to_html(rec, category), html)
 
 
-def _print(explanation: Explanation, *, plain: bool) -> None:
+def _print(explanation: Explanation, command: str, *, plain: bool) -> None:
     from advisor.report import explain_terminal
 
-    deliver(lambda stream: explain_terminal.render(explanation, console=console_for(stream), plain=plain), None)
+    def write(stream: TextIO) -> None:
+        explain_terminal.render(explanation, console=console_for(stream), command=command, plain=plain)
+
+    deliver(write, None)
 
 
 def _write_page(text: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,15 +11,17 @@ import typer
 from advisor import api
 from advisor.choices import LastOption, SavedArgument, check_saved
 from advisor.errors import OptionError
-from advisor.exporters import DEFAULT_CONSUMER, EXPORTERS
+from advisor.exporters import DEFAULT_CONSUMER, EXPORTERS, exporter
 from advisor.failures import errors_for_people, say, say_note
-from advisor.output import check_output, deliver
+from advisor.output import check_output, deliver, is_special
+from advisor.paths import expanded
 
 if TYPE_CHECKING:
     from advisor.exporters.check import Checked
     from advisor.types import Recommendation
 
 OUTSIDE = 1
+SHELL = "#!/bin/sh"
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +63,13 @@ def export(
         str | None,
         typer.Option(metavar="NAME", help="For mlx-lm and vllm: what they call the draft.", show_default=False),
     ] = None,
+    next_best: Annotated[
+        bool,
+        typer.Option(
+            "--next-best",
+            help="Where the program has no words for the recommended setting: write the best one that it can express.",
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
@@ -84,6 +94,7 @@ def export(
             ("--llama-build", llama_build),
             ("--target-name", target_name),
             ("--draft-name", draft_name),
+            ("--next-best", next_best),
         ):
             _refuse(option, given, "--check", check)
         _refuse("--workload", workload, "an export without --check", not check)
@@ -99,11 +110,24 @@ def export(
             llama_build=llama_build,
             target_name=target_name,
             draft_name=draft_name,
+            next_best=next_best,
             note=say_note,
         )
         if rec.verdict == "do-not-speculate":
             say("The recommendation is not to speculate: this is the target alone.")
-        deliver(lambda stream: print(text, file=stream, end=""), output)
+        _write(text, output, script=exporter(to).script)
+
+
+def _write(text: str, output: Path | None, *, script: bool = False) -> None:
+    """``script``: it is a command, which a file can be run as. Pasted into a shell, its first line would not be one of
+    a comment, so only a file has it."""
+    is_file = output is not None and not is_special(output)
+    replaces = is_file and output is not None and expanded(output).exists()
+    runs = script and is_file and os.name != "nt"
+    whole = f"{SHELL}\n{text}" if runs else text
+    deliver(lambda stream: print(whole, file=stream, end=""), output, runs=runs)
+    if replaces:
+        say(f"Wrote {output}, which replaced an older one.")
 
 
 def _refuse(option: str, given: object, where: str, meaningless: bool) -> None:
@@ -113,7 +137,7 @@ def _refuse(option: str, given: object, where: str, meaningless: bool) -> None:
 
 def _check(rec: Recommendation, llama_server: Path | None, workload: Path | None, output: Path | None) -> None:
     checked = api.check(rec, llama_server=llama_server, workload=workload, note=say)
-    deliver(lambda stream: print(_report(checked), file=stream), output)
+    _write(f"{_report(checked)}\n", output)
     if not checked.inside:
         raise typer.Exit(OUTSIDE)
 

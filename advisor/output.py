@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPED_WIDTH = 100
+READABLE, READ_TO_RUN = 0o444, 2  # the bits of a mode, and how far right of them those that let it run are
 
 
 def console_for(stream: TextIO) -> Console:
@@ -31,9 +33,10 @@ def console_for(stream: TextIO) -> Console:
     return ReportConsole(file=stream, width=width, highlight=False, emoji=False, markup=False)
 
 
-def deliver(write: Callable[[TextIO], None], output: Path | None) -> None:
+def deliver(write: Callable[[TextIO], None], output: Path | None, *, runs: bool = False) -> None:
+    """``runs``: a file that is written is a program, and can be run by whoever can read it."""
     if output is not None:
-        _write_file(write, expanded(output))
+        _write_file(write, expanded(output), runs)
         return
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a model's name may not fit the terminal's code page
@@ -65,15 +68,24 @@ def check_output(path: Path | None, *, option: str = "--output") -> None:
         raise OptionError(f"{option}: {path} cannot be written.", fix="Check its permissions, or name another file.")
 
 
-def _write_file(write: Callable[[TextIO], None], path: Path) -> None:
+def is_special(path: Path) -> bool:
+    """Whether it is a device or a pipe, which must not be replaced."""
+    path = expanded(path)
+    return path.exists() and not path.is_file()
+
+
+def _write_file(write: Callable[[TextIO], None], path: Path, runs: bool) -> None:
     text = io.StringIO()
     write(text)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe must not be replaced
+        if is_special(path):
             path.write_text(text.getvalue(), encoding="utf-8")
             return
         partial.write_text(text.getvalue(), encoding="utf-8")
+        if runs:
+            mode = stat.S_IMODE(partial.stat().st_mode)
+            partial.chmod(mode | (mode & READABLE) >> READ_TO_RUN)
         partial.replace(path.resolve())
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from statistics import NormalDist
 
 import numpy as np
@@ -18,6 +19,7 @@ from advisor.reasons.answers import coloured_answers
 from advisor.reasons.break_even import independent_break_even
 from advisor.reasons.ground import Ground
 from advisor.report.explain_wording import too_unsure
+from advisor.testing import saved
 from advisor.testing.builders import MIB, make_candidate, make_estimate, make_model, make_recommendation, make_trace
 from advisor.types import AnswerText, Config, CostCurve, Recommendation, Trace
 from tests.explained import (
@@ -327,6 +329,60 @@ def test_a_category_has_the_speedup_that_the_record_gives_it():
     subject = explain(rec, "code").subject
     same = next(e for e in rec.estimates if e.config == subject.best.config)
     assert subject.best.speedup == pytest.approx(same.speedup_by_category["code"], rel=0.02)
+
+
+@pytest.mark.parametrize("make", [simulated, lambda: corrected(1.1), without_a_draft, sweep])
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_on_few_answers_a_category_keeps_the_pick_with_its_own_figure(make, category):
+    rec = make()
+    found = narrowed(rec, category)
+    assert found.best.config == found.estimates[0].config == rec.best.config
+    figure = rec.best.speedup_by_category[category]
+    assert found.best.speedup == pytest.approx(figure, rel=0.02)
+    assert f"{rec.label_of(rec.best.config)}, " in found.sentence
+    assert re.search(r"on [13] answers?, too few to choose otherwise", found.sentence)
+
+
+def test_a_figure_of_few_answers_is_less_sure_than_that_of_all():
+    rec = without_a_draft()
+    found = narrowed(rec, "code").best
+    assert found.speedup_high / found.speedup_low > rec.best.speedup_high / rec.best.speedup_low
+
+
+def by_code(speedups: dict[int, float], prompts: int) -> Recommendation:
+    """Settings of one draft by their k, with what they give for code; the pick is k = 4."""
+    rec = saved.draft()
+    estimates = tuple(
+        dataclasses.replace(one, speedup_by_category={"code": speedups[one.config.k], "chat": 1.2})
+        for one in rec.estimates
+    )
+    measurement = dataclasses.replace(rec.measurement, prompts=prompts)
+    return dataclasses.replace(rec, estimates=estimates, best=estimates[0], measurement=measurement)
+
+
+@pytest.mark.parametrize(
+    ("speedups", "prompts", "k"),
+    [
+        ({4: 1.3, 8: 2.2, 2: 1.2}, 12, 8),
+        ({4: 1.3, 8: 2.2, 2: 1.2}, 6, 4),
+        ({4: 1.3, 8: 1.5, 2: 1.2}, 12, 4),
+        ({4: 0.6, 8: 0.6, 2: 0.5}, 12, None),
+        ({4: 0.6, 8: 0.6, 2: 0.5}, 6, 4),
+        ({4: 0.95, 8: 0.9, 2: 0.9}, 12, 4),
+    ],
+)
+def test_a_category_wants_another_setting_only_where_its_answers_are_enough_to_say_so(speedups, prompts, k):
+    found = narrowed(by_code(speedups, prompts), "code")
+    assert (found.best and found.best.config.k) == k
+    assert (found.verdict == "do-not-speculate") == found.sentence.startswith("For code alone: Do not") == (k is None)
+    assert f"on {prompts // 2} answers" in found.sentence
+
+
+def test_where_the_answer_is_no_one_answer_of_a_category_does_not_say_yes():
+    rec = dataclasses.replace(by_code({4: 1.3, 8: 2.2, 2: 1.2}, 2), best=None, verdict="do-not-speculate")
+    assert narrowed(rec, "code").verdict == "do-not-speculate"
+    enough = dataclasses.replace(rec, measurement=dataclasses.replace(rec.measurement, prompts=12))
+    assert narrowed(enough, "code").best.config.k == 8
 
 
 def test_an_unknown_category_is_refused_with_the_known_ones():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import typer
 from typer.testing import CliRunner
 
 from advisor.commands_explain import register
+from advisor.exporters.llama_server import command, shell
 from advisor.report import json_document
 from advisor.store import save_last
 from advisor.types import to_json
-from tests.explained import simulated
+from tests.explained import pair, simulated
 
 app = typer.Typer()
 app.callback()(lambda: None)
@@ -63,6 +65,29 @@ def test_without_any_recommendation_it_says_how_to_get_one():
     result = run()
     assert result.exit_code == 2
     assert "advisor recommend" in result.stderr
+
+
+@pytest.mark.parametrize("option", [(), ("--plain",)])
+def test_it_ends_with_the_command_of_llama_server(saved, option):
+    result = run(str(saved), *option)
+    assert "Command (llama-server, as recommended)" in result.stdout
+    assert result.stdout.endswith(f"{shell(command(simulated()))}\n")
+
+
+def test_a_page_ends_with_the_command_of_llama_server(saved, tmp_path):
+    page = tmp_path / "report.html"
+    assert run(str(saved), "--html", str(page)).exit_code == 0
+    shown = page.read_text(encoding="utf-8").partition('<section id="command">')[2]
+    assert html.escape(shell(command(simulated()))) in shown
+    assert "llama-server, as recommended." in shown
+
+
+def test_where_the_answer_is_no_the_command_is_the_target_alone(tmp_path):
+    path = tmp_path / "no.json"
+    path.write_bytes(to_json(pair(0.05)))
+    found = run(str(path)).stdout.partition("Command (llama-server, the target alone)")[2]
+    assert "llama-server" in found
+    assert "-md" not in found
 
 
 def test_a_page_is_written(saved, tmp_path):

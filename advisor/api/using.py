@@ -59,6 +59,7 @@ def export(
     target_name: str | None = None,
     draft_name: str | None = None,
     windows: bool | None = None,
+    next_best: bool = False,
     note: Note = silent,
 ) -> str:
     """The recommendation as what ``to`` reads: one of ``advisor.exporters.EXPORTERS``, ``"json"`` among them, which
@@ -69,7 +70,8 @@ def export(
     models; ``windows`` chooses the shell that a command is quoted for, by default this system's. For systemd and
     llama-swap it is the llama-server of this machine by its whole path; ``note`` is told where there is none.
 
-    Raises OptionError for what the consumer has no words for, and names it.
+    Raises OptionError for what the consumer has no words for, and names it. With ``next_best``, where that is the
+    setting, the best other setting is written that it can express and whose interval is above 1; ``note`` is told.
 
     >>> import advisor
     >>> rec = advisor.recommend(target="qwen2.5-72b-q8", host="m4-max-128gb")
@@ -92,15 +94,25 @@ def export(
         target_name=target_name,
         draft_name=draft_name,
         windows=windows,
+        next_best=next_best,
         note=note,
     )
 
 
 def to_html(rec: Recommendation, category: str | None = None) -> str:
-    """The recommendation and its reasons as one page that opens offline, the target's answers included."""
+    """The recommendation, its reasons and its command as one page that opens offline, the target's answers included."""
     from advisor.report import explain_page
 
-    return explain_page.page(rec, explain(rec, category))
+    return explain_page.page(rec, explain(rec, category), serving_command(rec, category))
+
+
+def serving_command(rec: Recommendation, category: str | None = None) -> str:
+    """The llama-server command line of the recommendation, quoted for this system's shell; with ``category`` of what
+    its answers alone would have."""
+    from advisor.exporters import llama_server
+    from advisor.reasons import narrowed
+
+    return llama_server.shell(llama_server.command(rec if category is None else narrowed(rec, category)))
 
 
 def check(

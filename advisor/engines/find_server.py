@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from advisor.types import Build, Device
 
 PACKAGE = "xllamacpp"
 PACKAGED = (sys.executable, "-P", "-m", "advisor.engines.packaged_server")
+SCRIPT = "advisor-llama-server.exe" if os.name == "nt" else "advisor-llama-server"
 LONGEST_HELP_BYTES = 1 << 20
 DEVICE = re.compile(r"\s+(\S+): (.+) \((?P<total>\d+) MiB, (\d+) MiB free\)\s*$")
 METAL_NAMES = ("MTL", "Metal")
@@ -82,6 +84,12 @@ def _checkout() -> Path | None:
     if not origin.get("dir_info", {}).get("editable"):
         return None
     return Path(url2pathname(urlsplit(origin["url"]).path))
+
+
+def packaged_script() -> Path | None:
+    """The packaged server as a program to name, None where this installation has its scripts elsewhere."""
+    script = Path(sysconfig.get_path("scripts")) / SCRIPT
+    return script if _can_run(script) else None
 
 
 def speech(program: Program, *, within_s: float) -> tuple[Dialect, Build]:

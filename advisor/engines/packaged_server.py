@@ -1,4 +1,5 @@
-"""The llama-server inside the package xllamacpp as a command: ``python -m advisor.engines.packaged_server -m FILE …``.
+"""The llama-server inside the package xllamacpp as a command: ``advisor-llama-server -m FILE …``, which is
+``python -m advisor.engines.packaged_server -m FILE …``.
 
 It takes llama-server's own options, those that this project uses, refuses others as llama-server does, and lists them
 under ``--help`` in llama-server's layout. So everything that runs a llama-server runs this one too. It is native code:
@@ -8,6 +9,7 @@ start it as a process of its own.
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import sys
 import threading
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Setter = Callable[[Any, str], None]
+PORT = 8080  # llama-server's own default; xllamacpp's is any free one
 BUILD_PART = 2  # xllamacpp numbers its releases year.month.build
 
 
@@ -97,7 +100,7 @@ OPTIONS = [
     Option(("-m", "--model"), "FNAME", _attribute("model.path", str)),
     Option(("-a", "--alias"), "STRING", _attribute("model_alias", lambda name: {name})),
     Option(("--host",), "HOST", _attribute("hostnames", lambda host: [host])),
-    Option(("--port",), "PORT", _attribute("port")),
+    Option(("--port",), "PORT", _attribute("port"), default="port"),
     _number("-c --ctx-size", "n_ctx"),
     _number("-np --parallel", "n_parallel"),
     Option(("-t", "--threads"), "N", _threads("")),
@@ -152,7 +155,17 @@ OPTIONS = [
 BY_NAME: Mapping[str, Option] = {name: option for option in OPTIONS for name in option.names}
 
 
+def run() -> None:
+    """The program ``advisor-llama-server``."""
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # the server's threads do not end by themselves
+
+
 def main(arguments: list[str]) -> int:
+    if importlib.util.find_spec("xllamacpp") is None:
+        print("error: the package xllamacpp is missing. Run: pip install 'draft-advisor[server]'", file=sys.stderr)
+        return 2
     if "--version" in arguments:
         version = importlib.metadata.version("xllamacpp")
         print(f"version: xllamacpp-{version} (build {version.split('.')[BUILD_PART]}, commit unknown)")
@@ -160,6 +173,7 @@ def main(arguments: list[str]) -> int:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
+    params.port = PORT
     if "--help" in arguments:
         print("\n".join(_help(option, params) for option in OPTIONS))
         return 0
@@ -202,6 +216,4 @@ def _help(option: Option, params: Any) -> str:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)  # the server's threads do not end by themselves
+    run()

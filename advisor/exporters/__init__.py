@@ -3,7 +3,8 @@
 A module has ``text(deployment) -> str``, and is named in EXPORTERS: nothing else is to be done for a new one. Where the
 usual options do not fit it says so: ``TAKES_NAMES = True`` for a consumer with model files of its own, which takes
 --target-name and --draft-name; ``TAKES_BUILD = False`` for one that no build of llama.cpp's programs is behind;
-``STARTED_ELSEWHERE = True`` for one that starts llama-server where the user's PATH is not known, so by its whole path.
+``STARTED_ELSEWHERE = True`` for one that starts llama-server where the user's PATH is not known, so by its whole path;
+``SCRIPT = True`` for one whose text is a command for a shell.
 ``advisor.testing.exporters`` checks what every exporter owes.
 """
 
@@ -21,6 +22,7 @@ from advisor.errors import FileProblem, OptionError
 
 if TYPE_CHECKING:
     from advisor.dialect import Dialect
+    from advisor.engines.find_server import Program
     from advisor.exporters.deployment import Deployment
     from advisor.types import Recommendation
 
@@ -48,6 +50,7 @@ class Exporter:
     takes_names: bool = False
     takes_build: bool = True
     started_elsewhere: bool = False
+    script: bool = False
 
 
 def exporter(name: str) -> Exporter:
@@ -60,6 +63,7 @@ def exporter(name: str) -> Exporter:
         takes_names=getattr(module, "TAKES_NAMES", False),
         takes_build=getattr(module, "TAKES_BUILD", True),
         started_elsewhere=getattr(module, "STARTED_ELSEWHERE", False),
+        script=getattr(module, "SCRIPT", False),
     )
 
 
@@ -72,6 +76,7 @@ def export(
     target_name: str | None = None,
     draft_name: str | None = None,
     windows: bool | None = None,
+    next_best: bool = False,
     note: Callable[[str], None] = lambda _text: None,
 ) -> str:
     """The text for a consumer; see ``advisor.export``. ``windows``: for its shells, by default where this runs."""
@@ -86,31 +91,61 @@ def export(
     ):
         if value and not takes:
             raise OptionError(f"{name} has no meaning for --to {to}.", fix="Leave it out.")
-    from advisor.exporters.deployment import Deployment
+    from advisor.exporters.deployment import Deployment, SettingRefused
 
-    if llama_server is None and llama_build is None and chosen.started_elsewhere:
-        llama_server = _binary_here(note)
+    if llama_server is None and llama_build is None:
+        llama_server = _server_to_name(to, chosen, note)
     dialect, program = _speech(rec, llama_server, llama_build)
     on_windows = os.name == "nt" if windows is None else windows
-    return chosen.text(Deployment(rec, dialect, program, target_name or "", draft_name or "", on_windows))
+    deployment = Deployment(rec, dialect, program, target_name or "", draft_name or "", on_windows)
+    try:
+        return chosen.text(deployment)
+    except SettingRefused as refusal:
+        from advisor.exporters.next_best import text_of_next_best, with_a_way_out
+
+        if not next_best:
+            raise with_a_way_out(chosen.text, deployment, refusal) from None
+        return text_of_next_best(chosen.text, deployment, refusal, note)
 
 
-def _binary_here(note: Callable[[str], None]) -> Path | None:
-    """The llama-server of this machine; None, and a note, where there is none that is a program by itself."""
+def _server_to_name(to: str, chosen: Exporter, note: Callable[[str], None]) -> Path | None:
+    """The llama-server of this machine, for what names it by its whole path; None where there is no binary. A note
+    says so, unless a command that leaves the program to PATH may be for another machine."""
+    if not chosen.started_elsewhere and to != DEFAULT_CONSUMER:
+        return None
+    program = _server_here()
+    if program is not None and not program.packaged:
+        return Path(program.argv[-1]) if chosen.started_elsewhere else None
+    if program is not None or chosen.started_elsewhere:
+        note(_missing(program))
+    return None
+
+
+def _server_here() -> Program | None:
     from advisor.engines.find_server import find_server
 
     try:
-        program = find_server()
+        return find_server()
     except FileProblem:
-        program = None
-    if program is not None and not program.packaged:
-        return Path(program.argv[-1])
-    only = f" but the {program.name}, which is no program by itself" if program is not None else ""
-    note(
+        return None
+
+
+def _missing(packaged: Program | None) -> str:
+    only = f" but the {packaged.name}" if packaged is not None else ""
+    said = (
         f"There is no llama-server on this machine{only}. What is written says only llama-server: "
         "put its whole path there, or give --llama-server FILE."
     )
-    return None
+    return f"{said} {_how_it_is_started(packaged)}" if packaged is not None else said
+
+
+def _how_it_is_started(packaged: Program) -> str:
+    from advisor.engines.find_server import packaged_script
+
+    script = packaged_script()
+    if script is not None:
+        return f"The packaged one takes the same flags, and is written with --llama-server {script}"
+    return f"The packaged one takes the same flags: {' '.join(packaged.argv)}"
 
 
 def _speech(rec: Recommendation, llama_server: Path | None, llama_build: str | None) -> tuple[Dialect, str]:

@@ -21,6 +21,7 @@ from advisor.types import PLAIN_CACHE, Config, Estimate, Model, Placement, Recom
 START_S = 120  # beside the time that reading the files may take
 DOWNLOAD_S = 3600
 HARMLESS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._,:+-%/=")
+ELSEWHERE = "Deploy this recommendation with llama-server."
 BASIS = {
     "measured": "measured",
     "replay": "predicted from replayed answers and measured costs",
@@ -164,10 +165,17 @@ def layers_in_words(count: int) -> str:
     return "all layers" if count < 0 else f"{count} layers" if count else "off"
 
 
-def draft_threads_left(deployment: Deployment, consumer: str) -> list[str]:
-    """A line that names the draft's own threads, for a consumer that chooses threads by itself."""
-    threads = deployment.placement.draft_threads
-    return [f"The draft was faster with {threads} threads of its own, which are left to {consumer}."] if threads else []
+def placement_left(deployment: Deployment, consumer: str) -> list[str]:
+    """Lines that name the placement and the threads that were found, for a consumer that chooses them by itself."""
+    place, threads = deployment.placement, deployment.rec.settings.threads
+    parts = [f"GPU offload of the target: {layers_in_words(place.target_gpu_layers)}"]
+    if deployment.draft is not None:
+        parts.append(f"of the draft: {layers_in_words(place.draft_gpu_layers)}")
+    parts += [f"threads: {threads}"] if threads else []
+    lines = [f"Placement, threads and slots are left to {consumer}. Found with {', '.join(parts)}."]
+    if place.draft_threads:
+        lines.append(f"The draft was faster with {place.draft_threads} threads of its own, left to {consumer} as well.")
+    return lines
 
 
 def start_s(deployment: Deployment) -> int:
@@ -180,7 +188,7 @@ def check_fixed_length(consumer: str, config: Config) -> None:
     """OptionError when a draft may be shorter than k, for a consumer that always drafts k tokens."""
     for name, value in (("p_min", config.p_min), ("n_min", config.n_min)):
         if value:
-            raise cannot(consumer, f"{name} = {value:g}", why="It drafts k tokens in every step.")
+            raise cannot_set(consumer, f"{name} = {value:g}", why="It drafts k tokens in every step.")
 
 
 def check_plain_cache(consumer: str, deployment: Deployment, *, why: str) -> None:
@@ -192,11 +200,22 @@ def check_plain_cache(consumer: str, deployment: Deployment, *, why: str) -> Non
 def check_first_match_drafts(consumer: str, config: Config) -> None:
     """OptionError when more than one match is wanted before the first draft, for a consumer that asks for one."""
     if config.ngram_min_hits > 1:
-        raise cannot(consumer, f"ngram_min_hits = {config.ngram_min_hits}", why="It drafts at the first match.")
+        raise cannot_set(consumer, f"ngram_min_hits = {config.ngram_min_hits}", why="It drafts at the first match.")
 
 
-def cannot(consumer: str, what: str, *, why: str = "") -> OptionError:
-    """The error for a part of the recommendation that a consumer has no words for."""
-    return OptionError(
-        f"{consumer} cannot express {what}.", why=why, fix="Deploy this recommendation with llama-server."
-    )
+class CannotExpress(OptionError):
+    """A part of the recommendation that a consumer has no words for."""
+
+
+class SettingRefused(CannotExpress):
+    """That part is of the setting, so another setting of the recommendation may do."""
+
+
+def cannot(consumer: str, what: str, *, why: str = "") -> CannotExpress:
+    """The error for a part of the recommendation that a consumer has no words for, whatever the setting."""
+    return CannotExpress(f"{consumer} cannot express {what}.", why=why, fix=ELSEWHERE)
+
+
+def cannot_set(consumer: str, what: str, *, why: str = "") -> SettingRefused:
+    """The error for a part of the setting that a consumer has no words for: its method, p_min and so on."""
+    return SettingRefused(f"{consumer} cannot express {what}.", why=why, fix=ELSEWHERE)

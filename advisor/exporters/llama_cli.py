@@ -11,6 +11,7 @@ from advisor.exporters.deployment import Deployment, remarks
 from advisor.exporters.llama_server import commented, flags
 
 PROGRAM = "llama-cli"
+SCRIPT = True
 
 
 def text(deployment: Deployment) -> str:

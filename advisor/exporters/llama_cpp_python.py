@@ -11,6 +11,7 @@ from typing import Any
 from advisor.exporters.deployment import (
     Deployment,
     cannot,
+    cannot_set,
     check_first_match_drafts,
     check_known,
     check_plain_cache,
@@ -84,8 +85,8 @@ def _one_gpu(deployment: Deployment) -> dict[str, Any]:
 
 def _lookup(config: Config) -> str:
     if config.draft:
-        raise cannot(CONSUMER, "a draft model", why="Its only draft is LlamaPromptLookupDecoding.")
+        raise cannot_set(CONSUMER, "a draft model", why="Its only draft is LlamaPromptLookupDecoding.")
     if config.method != "ngram-simple":
-        raise cannot(CONSUMER, f"the method {config.method}", why="LlamaPromptLookupDecoding has no memory.")
+        raise cannot_set(CONSUMER, f"the method {config.method}", why="LlamaPromptLookupDecoding has no memory.")
     check_first_match_drafts(CONSUMER, config)
     return f"LlamaPromptLookupDecoding(max_ngram_size={config.ngram_size}, num_pred_tokens={config.k})"

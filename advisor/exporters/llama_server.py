@@ -20,6 +20,7 @@ from advisor.printable import is_printable
 from advisor.types import Config, Model, Placement, Recommendation, Sampling
 
 PROGRAM = "llama-server"
+SCRIPT = True
 FILE_TO_MAKE = {"-m": "TARGET.gguf", "-md": "DRAFT.gguf"}  # of models that nobody publishes: the notes say so
 LOOKUP, LONGEST = "tokens that are looked up in the text", "the longest draft"
 ASKED_FOR = "that was asked for, of requests that name none"

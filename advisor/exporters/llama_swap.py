@@ -1,5 +1,5 @@
 """A recommendation as the configuration of llama-swap: the target alone, the pair, and one entry for each kind of text
-that wants another setting.
+that surely wants another setting (see advisor/reasons/narrow.py).
 
 llama-swap splits ``cmd`` into words as a shell does, after it has replaced ``${…}`` and dropped lines that begin with #
 (its internal/config/commands.go and macros.go). So a name must bring no line of its own, and no ``${``.
@@ -20,6 +20,7 @@ from advisor.exporters.deployment import (
     answer,
     cannot,
     check_known,
+    chosen,
     harmless,
     moved,
     remarks,
@@ -43,28 +44,37 @@ def text(deployment: Deployment) -> str:
     lines = remarks(rec)
     if deployment.config is not None:
         models[f"{slug(rec.target)}-speculative"] = _entry(deployment, deployment.config, answer(rec, rec.best))
-    for category, best in _by_category(rec):
-        if best is None:
-            lines.append(f"For {harmless(category)} alone the target is best without a draft.")
-        elif best.config != deployment.config:
+    for category, best, basis, stays in _by_category(rec):
+        if stays:
+            lines.append(harmless(f"For {category} as for all texts: {basis}."))
+        elif best is None:
+            lines.append(harmless(f"For {category} the target is faster without a draft: {basis}."))
+        else:
             name = _free(f"{slug(rec.target)}-{_word(category)}", models)
-            models[name] = _entry(deployment, best.config, f"For {category}: {answer(rec, best)}")
+            models[name] = _entry(deployment, best.config, f"For {category}, {basis}: {answer(rec, best)}")
     lines += reasons(flags(rec, deployment.config, deployment.dialect))
     if deployment.program == PROGRAM:
         lines.append(f"{PROGRAM} must be on the PATH of llama-swap, or be written with its whole path.")
     return yaml_text({"healthCheckTimeout": start_s(deployment), "models": models}, lines)
 
 
-def _by_category(rec: Recommendation) -> list[tuple[str, Estimate | None]]:
-    """The best of each kind of text by itself; nothing where the record does not tell them apart."""
-    from advisor.reasons.narrow import narrowed  # numpy
+def _by_category(rec: Recommendation) -> list[tuple[str, Estimate | None, str, bool]]:
+    """The best of each kind of text by itself, on what that rests, and whether it is the pick of all; nothing where the
+    record does not tell them apart."""
+    from advisor.reasons.narrow import answers_of, counted_answers, narrowed, why_the_pick_stays  # numpy
 
     if len(rec.categories) < 2:
         return []
-    try:
-        return [(category, narrowed(rec, category).best) for category in rec.categories]
-    except OptionError:
-        return []
+    found = []
+    for category in rec.categories:
+        try:
+            best = narrowed(rec, category).best
+        except OptionError:
+            return []
+        answers = answers_of(rec, category)
+        basis, stays = f"on {counted_answers(answers)}", (best and best.config) == chosen(rec)
+        found.append((category, best, f"{basis}, {why_the_pick_stays(answers)}" if stays else basis, stays))
+    return found
 
 
 def _entry(deployment: Deployment, config: Config | None, description: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ whatever the app calls it in your version.
 
 from __future__ import annotations
 
-from advisor.exporters.deployment import Deployment, cannot, check_known, harmless, layers_in_words, remarks
+from advisor.exporters.deployment import Deployment, cannot, cannot_set, check_known, harmless, layers_in_words, remarks
 from advisor.exporters.llama_server import shell
 from advisor.types import PLAIN_CACHE, Config, Model, Placement
 
@@ -21,9 +21,9 @@ def text(deployment: Deployment) -> str:
     if rec.measurement.repack_off:
         raise cannot(CONSUMER, "--no-repack", why="llama.cpp crashes on this machine with repacked weights.")
     if config is not None and config.method != "draft-simple":
-        raise cannot(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
+        raise cannot_set(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
     if config is not None and config.draft_sampling == "probabilistic":
-        raise cannot(CONSUMER, "rejection sampling", why="Its settings do not name it.")
+        raise cannot_set(CONSUMER, "rejection sampling", why="Its settings do not name it.")
     if deployment.draft is not None:
         _check_draft_as_the_app_loads_it(deployment.placement)
     steps = [
@@ -44,9 +44,9 @@ def text(deployment: Deployment) -> str:
 def _check_draft_as_the_app_loads_it(place: Placement) -> None:
     """OptionError for what only the target has a setting for: of the draft the app takes the name."""
     if place.cache_type != PLAIN_CACHE:
-        raise cannot(CONSUMER, f"a cache of {place.cache_type} for the draft", why=ONLY_OF_THE_TARGET)
+        raise cannot_set(CONSUMER, f"a cache of {place.cache_type} for the draft", why=ONLY_OF_THE_TARGET)
     if place.draft_threads:
-        raise cannot(CONSUMER, f"{place.draft_threads} threads for the draft", why=ONLY_OF_THE_TARGET)
+        raise cannot_set(CONSUMER, f"{place.draft_threads} threads for the draft", why=ONLY_OF_THE_TARGET)
 
 
 def _not_expressed(deployment: Deployment) -> list[str]:

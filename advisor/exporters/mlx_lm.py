@@ -9,10 +9,10 @@ from __future__ import annotations
 from advisor.errors import OptionError
 from advisor.exporters.deployment import (
     Deployment,
-    cannot,
+    cannot_set,
     check_fixed_length,
     check_plain_cache,
-    draft_threads_left,
+    placement_left,
     remarks,
 )
 from advisor.exporters.llama_server import commented
@@ -20,6 +20,7 @@ from advisor.types import Model
 
 CONSUMER = "mlx-lm"
 TAKES_NAMES, TAKES_BUILD = True, False
+SCRIPT = True
 HOST, PORT = "127.0.0.1", 8080
 
 
@@ -29,10 +30,10 @@ def text(deployment: Deployment) -> str:
     argv = ["mlx_lm.server", "--model", _name(deployment.target_name, rec.target, "--target-name")]
     if config is not None:
         if config.method != "draft-simple":
-            raise cannot(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
+            raise cannot_set(CONSUMER, f"the method {config.method}", why="It drafts with a model only.")
         check_fixed_length(CONSUMER, config)
         if config.draft_sampling == "probabilistic":
-            raise cannot(CONSUMER, "rejection sampling", why="It accepts where the target samples the same token.")
+            raise cannot_set(CONSUMER, "rejection sampling", why="It accepts where the target samples the same token.")
         draft = _name(deployment.draft_name, rec.draft_of(config), "--draft-name")
         argv += ["--draft-model", draft, "--num-draft-tokens", str(config.k)]
     argv += ["--host", HOST, "--port", str(PORT), "--temp", f"{sampling.temperature:g}"]
@@ -40,8 +41,8 @@ def text(deployment: Deployment) -> str:
     lines = [
         *remarks(rec),
         "Found with llama.cpp: acceptance carries over to the same models, costs and so the speedup do not.",
-        f"Placement, threads and the context of {rec.settings.context} are left to MLX, which grows its cache.",
-        *draft_threads_left(deployment, "MLX"),
+        f"The context of {rec.settings.context} is left to MLX, which grows its cache.",
+        *placement_left(deployment, "MLX"),
     ]
     return commented(argv, lines, windows=deployment.windows)
 

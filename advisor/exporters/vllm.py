@@ -13,11 +13,11 @@ from typing import Any
 from advisor.errors import OptionError
 from advisor.exporters.deployment import (
     Deployment,
-    cannot,
+    cannot_set,
     check_first_match_drafts,
     check_fixed_length,
     check_plain_cache,
-    draft_threads_left,
+    placement_left,
     remarks,
 )
 from advisor.exporters.llama_server import commented
@@ -25,6 +25,7 @@ from advisor.types import Config, Model, Sampling
 
 CONSUMER = "vllm"
 TAKES_NAMES, TAKES_BUILD = True, False
+SCRIPT = True
 HOST, PORT = "127.0.0.1", 8000
 
 
@@ -36,8 +37,7 @@ def text(deployment: Deployment) -> str:
     lines = [
         *remarks(rec),
         "Found with llama.cpp: acceptance carries over to the same models, costs and so the speedup do not.",
-        "Placement, threads and slots are left to vLLM.",
-        *draft_threads_left(deployment, "vLLM"),
+        *placement_left(deployment, "vLLM"),
     ]
     argv += ["--override-generation-config", json.dumps(sampling_defaults(rec.settings.sampling, config))]
     if config is not None:
@@ -75,7 +75,7 @@ def speculative_config(deployment: Deployment, config: Config) -> dict[str, Any]
         lookup = {"prompt_lookup_min": size, "prompt_lookup_max": size}
         return {"method": "ngram", "num_speculative_tokens": config.k, **lookup}
     if config.method != "draft-simple":
-        raise cannot(CONSUMER, f"the method {config.method}")
+        raise cannot_set(CONSUMER, f"the method {config.method}")
     check_fixed_length(CONSUMER, config)
     draft = _name(deployment.draft_name, deployment.rec.draft_of(config), "--draft-name")
     sampled = {"draft_sample_method": "probabilistic"} if config.draft_sampling == "probabilistic" else {}

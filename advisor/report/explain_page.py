@@ -40,7 +40,7 @@ from advisor.report.explain_wording import (
     margin_points,
     too_unsure,
 )
-from advisor.report.wording import counted, percent, sampling, size
+from advisor.report.wording import counted, percent, sampling, size, what_is_served
 from advisor.types import Recommendation
 
 LIBRARY = "echarts-6.1.0.min.js"
@@ -65,8 +65,8 @@ _ROLE_WORDS = {
 }
 
 
-def page(rec: Recommendation, explanation: Explanation) -> str:
-    """The whole page."""
+def page(rec: Recommendation, explanation: Explanation, command: str = "") -> str:
+    """The whole page. ``command`` is the llama-server command line, already quoted for the shell; "": none is shown."""
     sections = [section for build in _SECTIONS for section in build(explanation)]
     charts = {section.name: section.chart for section in sections if section.chart is not None}
     library, script = _asset("vendor", LIBRARY), _asset("templates", "explain.js")
@@ -75,6 +75,7 @@ def page(rec: Recommendation, explanation: Explanation) -> str:
             _head(rec, explanation),
             *(rendered(section) for section in sections),
             _answers(explanation),
+            _command(explanation, command),
             _closing(rec, explanation),
         ]
     )
@@ -218,6 +219,14 @@ def _token(token: ColouredToken) -> str:
     title = html.escape(f"{_ROLE_WORDS[token.role]}; {where}{sure}", quote=True)
     shown = html.escape(visible(token.text, keep_newlines=True), quote=True)
     return f'<span class="{token.role}" title="{title}">{shown}</span>'
+
+
+def _command(explanation: Explanation, command: str) -> str:
+    if not command:
+        return ""
+    shown = html.escape(visible(command, keep_newlines=True), quote=True)
+    lead = f"llama-server, {what_is_served(explanation.verdict)}."
+    return f'<section id="command">\n<h2>The command</h2>\n<p class="lead">{lead}</p>\n<pre>{shown}</pre>\n</section>'
 
 
 def _closing(rec: Recommendation, explanation: Explanation) -> str:

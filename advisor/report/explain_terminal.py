@@ -26,7 +26,7 @@ from advisor.report.explain_wording import (
     signed,
     too_unsure,
 )
-from advisor.report.wording import interval, percent
+from advisor.report.wording import interval, percent, what_is_served
 from advisor.types import Estimate
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ _MODELS_SHOWN, _QUANTS_SHOWN, _REFUSED_SHOWN = 6, 3, 1  # of a prediction, which
 _REJECTED_SHOWN = 12
 
 
-def render(explanation: Explanation, *, console: Console, plain: bool = False) -> None:
-    """Print the report. ``plain`` uses ASCII only and no colour."""
+def render(explanation: Explanation, *, console: Console, command: str = "", plain: bool = False) -> None:
+    """Print the report. ``command`` is the llama-server command line, already quoted for the shell; "": none is
+    printed. ``plain`` uses ASCII only and no colour."""
     page = _Page(console, plain)
     page.field("Verdict", explanation.sentence, "bold")
     if explanation.is_upper_bound:
@@ -60,6 +61,10 @@ def render(explanation: Explanation, *, console: Console, plain: bool = False) -
         page.heading("Not in this report", "")
         for sentence in explanation.left_out:
             page.item(sentence)
+    if command:
+        page.heading("Command", f"llama-server, {what_is_served(explanation.verdict)}")
+        for line in command.split("\n"):
+            page.command(line)
 
 
 def _print_subject(page: _Page, explanation: Explanation, subject: DraftReasons) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from advisor.printable import visible
 from advisor.ranking import likeliest, lookup_of, setting_of
 from advisor.report.rows import Row, row_of, rows
-from advisor.report.wording import bandwidth, counted, duration, interval, percent, sampling, size
+from advisor.report.wording import bandwidth, counted, duration, interval, percent, sampling, size, what_is_served
 from advisor.types import Device, Estimate, Host, Recommendation
 
 if TYPE_CHECKING:
@@ -240,8 +240,7 @@ def _runner_up(rec: Recommendation) -> str | None:
 
 
 def _print_command(console: Console, rec: Recommendation, command: str) -> None:
-    what = "as recommended" if rec.verdict == "speculate" else "the target alone"
-    _print_heading(console, "Command", f"llama-server, {what}")
+    _print_heading(console, "Command", f"llama-server, {what_is_served(rec.verdict)}")
     # Not wrapped, so that it can be copied; its control characters were taken out when it was quoted.
     console.print(_text(command, keep_newlines=True), soft_wrap=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from advisor.types import Estimate, Sampling
+from advisor.types import Estimate, Sampling, Verdict
 
 MIB = 1024**2
 GIB = 1024**3
@@ -41,3 +41,8 @@ def sampling(settings: Sampling) -> str:
 
 def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def what_is_served(verdict: Verdict) -> str:
+    """Of the command below a report."""
+    return "as recommended" if verdict == "speculate" else "the target alone"

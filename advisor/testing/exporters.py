@@ -65,8 +65,10 @@ class ExporterConformance:
     def test_nothing_of_the_recommendation_is_dropped(self) -> None:
         """What changes nothing in the text, beside the remarks that all exports have, was lost; or it is refused."""
         for rec in self._written():
-            before = self._own_words(rec)
-            for name, other in _changed(rec):
+            for name, one, other in _changed(rec):
+                before, _ = self._attempt(one)
+                if not before:
+                    continue  # it refuses what the change is made to
                 after, refusal = self._attempt(other)
                 assert after != before, f"{name} was dropped"
                 assert after or self.name in refusal, f"who cannot express {name}"
@@ -125,12 +127,23 @@ class ExporterConformance:
         return [make() for kind, make in SAVED.items() if kind not in self.refuses]
 
 
-def _changed(rec: Recommendation) -> Iterator[tuple[str, Recommendation]]:
-    """The recommendation with one thing otherwise, and what that is."""
-    settings, config = rec.settings, chosen(rec)
-    yield "context", dataclasses.replace(rec, settings=dataclasses.replace(settings, context=2 * settings.context))
-    warmer = dataclasses.replace(settings.sampling, temperature=settings.sampling.temperature + 0.3)
-    yield "temperature", dataclasses.replace(rec, settings=dataclasses.replace(settings, sampling=warmer))
+def _changed(rec: Recommendation) -> Iterator[tuple[str, Recommendation, Recommendation]]:
+    """What is changed, and the recommendation before and after it."""
+    settings = rec.settings
+    yield "context", rec, _with_settings(rec, context=2 * settings.context)
+    yield "threads", rec, _with_settings(rec, threads=settings.threads + 1)
+    warmer = _with_sampling(rec, temperature=settings.sampling.temperature + 0.3)
+    yield "temperature", rec, warmer
+    # of a greedy recommendation they mean nothing
+    yield "top_p", warmer, _with_sampling(warmer, top_p=settings.sampling.top_p - 0.125)
+    yield "top_k", warmer, _with_sampling(warmer, top_k=settings.sampling.top_k + 1)
+    yield "min_p", warmer, _with_sampling(warmer, min_p=settings.sampling.min_p + 0.125)
+    for name, changed in _speculating_otherwise(rec):
+        yield name, rec, changed
+
+
+def _speculating_otherwise(rec: Recommendation) -> Iterator[tuple[str, Recommendation]]:
+    config = chosen(rec)
     if config is None:
         return
     yield "k", _with_config(rec, dataclasses.replace(config, k=config.k + 1))
@@ -142,6 +155,16 @@ def _changed(rec: Recommendation) -> Iterator[tuple[str, Recommendation]]:
     yield "draft_sampling", _with_config(rec, dataclasses.replace(config, draft_sampling="probabilistic"))
     yield "cache_type", _with_placement(rec, cache_type="q8_0")
     yield "draft_threads", _with_placement(rec, draft_threads=3)
+    yield "target_gpu_layers", _with_placement(rec, target_gpu_layers=7)
+    yield "draft_gpu_layers", _with_placement(rec, draft_gpu_layers=5)
+
+
+def _with_settings(rec: Recommendation, **changes: Any) -> Recommendation:
+    return dataclasses.replace(rec, settings=dataclasses.replace(rec.settings, **changes))
+
+
+def _with_sampling(rec: Recommendation, **changes: Any) -> Recommendation:
+    return _with_settings(rec, sampling=dataclasses.replace(rec.settings.sampling, **changes))
 
 
 def _with_config(rec: Recommendation, config: Config) -> Recommendation:

@@ -36,7 +36,7 @@ def draft() -> Recommendation:
     small = rec.candidates[0].draft
     estimates = (
         make_estimate(small, 1.42, 4, evidence="measured", speedup_by_category={"code": 1.5, "chat": 1.34}),
-        make_estimate(small, 1.35, 8, speedup_by_category={"code": 1.8, "chat": 0.9}),
+        make_estimate(small, 1.35, 8, speedup_by_category={"code": 2.2, "chat": 0.9}),
         make_estimate(small, 1.33, 2, speedup_by_category={"code": 1.25, "chat": 1.41}),
     )
     candidates = tuple(dataclasses.replace(one, placement=GPU) for one in rec.candidates)

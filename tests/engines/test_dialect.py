@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from advisor.cost.step_law import CURRENT, OLD, step_law
 from advisor.dialect import Dialect, dialect_of, read_dialect
+from advisor.engines import packaged_server
+from advisor.engines.find_server import SCRIPT
 from advisor.errors import EngineRefusal, OptionError
 from advisor.types import Build, Config
 from tests.engines.fake_llama_server import DATA, options
@@ -163,6 +167,21 @@ def test_the_packaged_server_speaks_a_current_dialect() -> None:
     dialect = read_dialect(said("--version"), said("--help"))
     assert dialect.build >= 11549
     assert dialect == dialect_of(dialect.build)
+    assert "(default: 8080)" in said("--help"), "the port that llama-server has by itself"
+
+
+def test_the_packaged_server_says_which_package_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert packaged_server.main(["-m", "x.gguf"]) == 2
+    assert "draft-advisor[server]" in capsys.readouterr().err
+
+
+def test_the_packaged_server_is_a_program_of_the_installation() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = project["scripts"][SCRIPT.removesuffix(".exe")].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_rejection_sampling_is_asked_for_where_it_exists():

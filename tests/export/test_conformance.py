@@ -112,13 +112,16 @@ def placed(**changes: object) -> Callable[[Recommendation], Recommendation]:
     return forget
 
 
-def greedy(rec: Recommendation) -> Recommendation:
-    sampling = dataclasses.replace(rec.settings.sampling, temperature=0.0)
-    return dataclasses.replace(rec, settings=dataclasses.replace(rec.settings, sampling=sampling))
+def sampled(**changes: object) -> Callable[[Recommendation], Recommendation]:
+    def forget(rec: Recommendation) -> Recommendation:
+        sampling = dataclasses.replace(rec.settings.sampling, **changes)
+        return dataclasses.replace(rec, settings=dataclasses.replace(rec.settings, sampling=sampling))
+
+    return forget
 
 
-def in_a_context_of_its_own(rec: Recommendation) -> Recommendation:
-    return dataclasses.replace(rec, settings=dataclasses.replace(rec.settings, context=4096))
+def set_to(**changes: object) -> Callable[[Recommendation], Recommendation]:
+    return lambda rec: dataclasses.replace(rec, settings=dataclasses.replace(rec.settings, **changes))
 
 
 FORGETFUL = {
@@ -129,8 +132,14 @@ FORGETFUL = {
     "draft_sampling": without(draft_sampling="greedy"),
     "cache_type": placed(cache_type=PLAIN_CACHE),
     "draft_threads": placed(draft_threads=0),
-    "temperature": greedy,
-    "context": in_a_context_of_its_own,
+    "target_gpu_layers": placed(target_gpu_layers=-1),
+    "draft_gpu_layers": placed(draft_gpu_layers=-1),
+    "threads": set_to(threads=0),
+    "temperature": sampled(temperature=0.0),
+    "top_p": sampled(top_p=1.0),
+    "top_k": sampled(top_k=0),
+    "min_p": sampled(min_p=0.0),
+    "context": set_to(context=4096),
 }
 
 

@@ -31,7 +31,7 @@ from advisor.testing.saved import (
     repack,
     with_paths,
 )
-from advisor.types import Device
+from advisor.types import Device, Recommendation
 from tests.engines.fake_llama_server import DATA, names_of
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
@@ -161,13 +161,13 @@ def swapped(cmd: str) -> list[str]:
     return shlex.split("\n".join(lines))
 
 
-def test_llama_swap_has_the_target_alone_the_pair_and_what_each_kind_of_text_wants() -> None:
+def test_llama_swap_has_the_target_alone_the_pair_and_what_a_kind_of_text_surely_wants() -> None:
     models = yaml.safe_load(llama_swap.text(deployed(draft())))["models"]
     words = {name.removeprefix("example-14b-instruct-q8_0"): swapped(model["cmd"]) for name, model in models.items()}
-    assert list(words) == ["", "-speculative", "-code", "-chat"]
+    assert list(words) == ["", "-speculative", "-code"]
     assert "-md" not in words[""]
     lengths = {name: argv[argv.index("--spec-draft-n-max") + 1] for name, argv in words.items() if name}
-    assert lengths == {"-speculative": "4", "-code": "8", "-chat": "2"}
+    assert lengths == {"-speculative": "4", "-code": "8"}
     for argv in words.values():
         assert argv[-4:] == ["--host", "127.0.0.1", "--port", "5800"]
 
@@ -177,6 +177,28 @@ def test_llama_swap_has_no_entry_for_a_kind_of_text_that_wants_what_all_want() -
     same = tuple(dataclasses.replace(one, speedup_by_category={}) for one in rec.estimates)
     models = yaml.safe_load(llama_swap.text(deployed(dataclasses.replace(rec, estimates=same))))["models"]
     assert len(models) == 2
+
+
+def asked(rec: Recommendation, prompts: int) -> Recommendation:
+    return dataclasses.replace(rec, measurement=dataclasses.replace(rec.measurement, prompts=prompts))
+
+
+def test_llama_swap_has_no_entry_on_few_answers_and_says_on_how_many() -> None:
+    text = llama_swap.text(deployed(asked(draft(), 2)))
+    assert len(yaml.safe_load(text)["models"]) == 2
+    assert "# For code as for all texts: on 1 answer, too few to choose otherwise than for all texts." in text
+    enough = llama_swap.text(deployed(draft()))
+    assert "For code, on 6 answers: Example-0.5B-Instruct Q8_0, k = 8: 2.20x" in enough
+    assert "# For chat as for all texts: on 6 answers, by which no other choice is surely better." in enough
+
+
+def test_llama_swap_names_a_kind_of_text_that_surely_loses() -> None:
+    rec = draft()
+    losing = tuple(dataclasses.replace(one, speedup_by_category={"code": 1.5, "chat": 0.6}) for one in rec.estimates)
+    rec = dataclasses.replace(rec, estimates=losing, best=losing[0])
+    said = "# For chat the target is faster without a draft: on 6 answers."
+    assert said in llama_swap.text(deployed(rec))
+    assert said not in llama_swap.text(deployed(asked(rec, 2)))
 
 
 def test_names_survive_llama_swap() -> None:

@@ -147,6 +147,19 @@ def test_every_chart_answers_a_pointer(open_page, width):
             assert words in tip, (chart, tip)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_category_that_loses_has_another_colour_and_says_so(open_page, scheme):
+    rec = simulated()
+    best = dataclasses.replace(rec.best, speedup_by_category={"code": 1.4, "chat": 1.1, "math": 0.89})
+    opened = open_page(dataclasses.replace(rec, best=best, estimates=(best, *rec.estimates[1:])), scheme=scheme)
+    bars = "[...document.querySelectorAll('#chart-categories svg path')].map(one => one.getAttribute('fill'))"
+    loss = opened.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--loss').trim()")
+    assert opened.page.evaluate(bars).count(loss) == 1
+    labels = opened.page.locator("#chart-categories svg text").all_text_contents()
+    assert [label for label in labels if "slower" in label] == ["0.89x slower"]
+    assert "0.89x slower" in hover(opened.page, "categories", [0.4, "math"])
+
+
 def test_hovering_a_refused_model_says_why(open_page):
     page = open_page(foreseen()).page
     refused = page.evaluate(data_of("heat"))["refused"][0]

@@ -308,6 +308,15 @@ def test_one_category_counts_its_own_answers():
     assert "built-in: 3 prompts of 9" in found.text
 
 
+def test_a_command_is_text():
+    rec = simulated()
+    found = Page(explain_page.page(rec, explain(rec), f"llama-server \\\n  -m '{NASTY}'"))
+    assert "llama-server \\\n  -m '</script>" in found.text
+    assert [tag for tag, _ in found.elements].count("script") == [tag for tag, _ in Page(source(rec)).elements].count(
+        "script"
+    )
+
+
 def test_a_page_for_the_verdict_no():
     found = Page(source(pair(0.05)))
     assert any(a.get("class") == "verdict no" for _, a in found.elements)

@@ -245,20 +245,22 @@
     categories(chart, style) {
       const xAxis = roundAxis(0, Math.max(1.1, ...chart.points.map((point) => point.speedup)));
       /* A label that the line of the target alone would strike goes into its bar. */
-      const isStruck = (speedup) => speedup < 1 && speedup + 0.1 * (isNarrow() ? 2 : 1) * xAxis.max > 1;
-      const inside = { position: "insideRight", color: readableOn(channels(style.draft(0))) };
+      const isStruck = (speedup) => speedup < 1 && speedup + 0.2 * (isNarrow() ? 2 : 1) * xAxis.max > 1;
+      const inside = { position: "insideRight", color: readableOn(channels(css("--loss"))) };
+      const inWords = (speedup) => (speedup < 1 ? `${times(speedup)} slower` : times(speedup));
       return {
         legend: { show: false },
         grid: style.grid({ bottom: 40, top: 12, right: 48 }),
-        tooltip: { ...style.tooltip, trigger: "axis", axisPointer: { type: "shadow" }, formatter: ([{ data: { point } }]) => tip([point.category, times(point.speedup),
+        tooltip: { ...style.tooltip, trigger: "axis", axisPointer: { type: "shadow" }, formatter: ([{ data: { point } }]) => tip([point.category, inWords(point.speedup),
           point.acceptance_rate === null ? "" : `${percent(point.acceptance_rate)} of the drafted tokens accepted`,
           point.answers ? counted(point.answers, "answer") : ""]) },
         xAxis: { type: "value", ...xAxis, ...style.axis("speedup", { nameGap: 26 }) },
         yAxis: style.rows(chart.points.map((point) => point.category)),
         series: [{ type: "bar", name: "speedup", barMaxWidth: 22, color: style.draft(0),
           markLine: evenLine(style, { data: [{ xAxis: 1 }], label: { show: false }, z: 1 }),
-          label: { show: true, position: "right", color: style.ink, formatter: ({ value }) => times(value) },
-          data: chart.points.map((point) => ({ value: point.speedup, point, label: isStruck(point.speedup) ? inside : {} })) }],
+          label: { show: true, position: "right", color: style.ink, formatter: ({ value }) => inWords(value) },
+          data: chart.points.map((point) => ({ value: point.speedup, point, label: isStruck(point.speedup) ? inside : {},
+            itemStyle: point.speedup < 1 ? { color: css("--loss") } : {} })) }],
       };
     },
 
