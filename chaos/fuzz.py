@@ -48,9 +48,10 @@ def fuzz(folder: Path, seconds: int, *, keep: bool = False, seed: int = 1) -> It
         *map(str, (corpus, SEEDS)),
     ]
     done = _run(command, timeout_s=seconds + 120)
-    found = [f"{path.name}: {_last_words(done.stderr)}" for path in sorted(findings.iterdir())]
+    said = _last_words(done.stdout + done.stderr)  # atheris prints the exception to the first, libFuzzer to the second
+    found = [f"{path.name}: {said}" for path in sorted(findings.iterdir())]
     if done.returncode and not found:
-        found = [f"the fuzzer ended with {done.returncode}: {_last_words(done.stderr)}"]
+        found = [f"the fuzzer ended with {done.returncode}: {said}"]
     kept = Path.cwd() / "chaos-findings"
     if any(findings.iterdir()):
         shutil.copytree(findings, kept, dirs_exist_ok=True)
