@@ -116,4 +116,4 @@ def test_a_reader_that_has_seen_enough_is_no_failure(arguments: list[str]) -> No
     err = process.stderr.read()
     process.stderr.close()
     process.wait()
-    assert err == b""
+    assert all(line.startswith(b"note: ") for line in err.splitlines())  # such as that no llama-server is here
