@@ -44,6 +44,7 @@ DEPTH_SHARE = 0.12  # of the budget, kept from the search
 FILL_SHARE, ROUNDS_SHARE = 0.5, 0.25  # of what this look may take; the rest is for reading answers
 LEAST_STRETCH, LEAST_MORE = 2, 256  # what is less deep than this, times and tokens, says nothing new
 LONGEST_LINE = 4.0  # times the measured stretch that a line is followed
+LINE_SD = 0.04  # of log(speedup), for each such stretch: a machine moves by this between two curves
 FILL_GROWS = 1.3  # a prompt token costs more, the longer the prompt
 ANSWERS, LEAST_ANSWERS = 8, 2
 ROUNDS, CHAINS = 3, 4
@@ -233,7 +234,8 @@ class _Look:
     def at_depth(self) -> AtDepth:
         self._progress.stage(f"look at the pick {self._depth:,} tokens deep", 2 * len(self._models) + len(self._read))
         self._open(self._timer)
-        short, deep = (self._curves(depth) for depth in (self._ground.short, self._depth))
+        # the deep ones first: from there back nothing is read, so that both are of the same moments
+        deep, short = (self._curves(depth) for depth in (self._depth, self._ground.short))
         if self._timer is not self._engine and self._read:
             self._timer.shutdown()  # its memory is needed
             self._open(self._engine)
@@ -243,7 +245,9 @@ class _Look:
         best = self._pick.estimate
         speedup = best.speedup * after.speedup / before.speedup
         own_sd = math.log(best.speedup_high / best.speedup_low) / (2 * Z_80)
-        half_width = math.exp(Z_80 * math.hypot(own_sd, float(np.std(after.log_draws - before.log_draws))))
+        stretch = (reached - short["target"].depth) / (self._depth - short["target"].depth)
+        sds = own_sd, float(np.std(after.log_draws - before.log_draws)), LINE_SD * stretch
+        half_width = math.exp(Z_80 * math.hypot(*sds))
         slower = float(np.median(further["target"].anchor_s) / np.median(short["target"].anchor_s))
         return AtDepth(
             depth=reached,
