@@ -71,7 +71,7 @@ def _finding(subject: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except AdvisorError as error:
-        return Finding(subject, "broken", f"{error.what} {error.why}".strip(), error.fix)
+        return Finding(subject, "broken", error.line, error.fix)
 
 
 def _advisor() -> Finding:
@@ -154,7 +154,7 @@ def _catalogue() -> Finding:
     found += f", with your own in {own}" if own.is_dir() else ""
     if not catalog.left_out:
         return Finding("catalogue", "ok", found)
-    wrong = " ".join(f"{problem.what} {problem.why}".strip() for problem in catalog.left_out)
+    wrong = " ".join(problem.line for problem in catalog.left_out)
     return Finding("catalogue", "broken", f"{found}; left out: {wrong}", catalog.left_out[0].fix)
 
 

@@ -30,6 +30,11 @@ class AdvisorError(Exception):
         self.what, self.why, self.fix = what, why, fix
         super().__init__("\n".join(part for part in (what, why, fix) if part))
 
+    @property
+    def line(self) -> str:
+        """What happened and why, for where there is one line."""
+        return f"{self.what} {self.why}".strip()
+
 
 class UserError(AdvisorError):
     exit_code = 2

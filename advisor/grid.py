@@ -207,5 +207,5 @@ class Sweep:
         self._candidates = [one for one in self._candidates if one.draft is not draft]
         self._trials = [trial for trial in self._trials if trial.config.proposer != proposer]
         name, quant = (draft.name, draft.quant) if draft else (label, "")
-        self._rejected.append(Rejected(name, quant, "engine", f"{error.what} {error.why}".strip()))
+        self._rejected.append(Rejected(name, quant, "engine", error.line))
         self._progress.note(f"{label} is left out: {error.what}")

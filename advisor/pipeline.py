@@ -239,7 +239,7 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
     try:
         save_last(recommendation)
     except StoreError as error:
-        note(f"The recommendation is not kept for later commands: {error.what} {error.why}".strip())
+        note(f"The recommendation is not kept for later commands: {error.line}")
     return recommendation
 
 
@@ -352,7 +352,7 @@ def read_drafts(paths: Sequence[Path]) -> tuple[list[Model], list[Rejected]]:
             if first is not model:
                 rejected.append(Rejected(model.name, model.quant, "duplicate", f"{path} is a copy of {first.path}"))
         except FileProblem as error:
-            rejected.append(Rejected(path.name, "?", "unreadable", f"{error.what} {error.why}".strip()))
+            rejected.append(Rejected(path.name, "?", "unreadable", error.line))
     return sorted(models.values(), key=lambda model: model.active_weights_bytes), rejected
 
 
@@ -375,7 +375,7 @@ def _keep(recommendation: Recommendation, progress: Progress) -> None:
     try:
         save_last(recommendation)
     except StoreError as error:
-        progress.note(f"The recommendation is not kept for later commands: {error.what} {error.why}".strip())
+        progress.note(f"The recommendation is not kept for later commands: {error.line}")
 
 
 def _nothing_fits(rejected: Sequence[Rejected]) -> NothingFits:

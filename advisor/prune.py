@@ -83,7 +83,7 @@ def judge(
     try:
         difference = (difference_of or incompatibility)(target, draft)
     except FileProblem as error:
-        return Rejected(draft.name, draft.quant, "unreadable", f"{error.what} {error.why}".strip())
+        return Rejected(draft.name, draft.quant, "unreadable", error.line)
     if difference:
         return Rejected(draft.name, draft.quant, "tokenizer", difference)
     return Candidate(draft, option.placement, option.memory)

@@ -571,7 +571,7 @@ class Study:
             if error is not None:
                 self._candidates.remove(candidate)
                 reason: Reason = "budget" if isinstance(error, BudgetTooSmall) else "engine"
-                detail = f"{error.what} {error.why}".strip()
+                detail = error.line
                 self._rejected.append(Rejected(candidate.draft.name, candidate.draft.quant, reason, detail))
         for method in METHODS:
             if method in failures:

@@ -20,5 +20,5 @@ def user_catalog(note: Callable[[str], None] | None = None) -> Catalog:
     catalog = load(folder())
     if note is not None:
         for problem in catalog.left_out:
-            note(f"A file of your catalogue is left out: {problem.what} {problem.why}".strip())
+            note(f"A file of your catalogue is left out: {problem.line}")
     return catalog

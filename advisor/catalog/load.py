@@ -93,7 +93,7 @@ def load_file(path: Path, companions: Sequence[Path]) -> Catalog:
     try:
         return _catalog([*reads, _read(path)], left_out)
     except FileProblem as problem:
-        others = " ".join(f"{one.what} {one.why}".strip() for one in left_out)
+        others = " ".join(one.line for one in left_out)
         why = f"{problem.why} Left out: {others}".strip() if left_out else problem.why
         raise FileProblem(problem.what, why=why, fix=problem.fix) from None
 

@@ -271,7 +271,7 @@ def _did_you_mean(near: Iterable[str]) -> str:
 
 def _left_out(catalog: Catalog) -> str:
     """The files where a name that is not known may be."""
-    said = [f"{problem.what} {problem.why}".strip() for problem in catalog.left_out]
+    said = [problem.line for problem in catalog.left_out]
     return f"A file of your own is left out: {' '.join(said)}" if said else ""
 
 

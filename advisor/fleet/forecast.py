@@ -82,7 +82,7 @@ def _row(place: Place, asked: Outlook, catalog: Catalog, posterior: Posterior, p
     try:
         foreseen = outlook.foresee(asked, catalog, posterior)
     except NothingFits as error:
-        return Row(place, None, None, (), {}, why_not=f"{error.what} {error.why}".strip())
+        return Row(place, None, None, (), {}, why_not=error.line)
     estimates = {one.config: one for one in outlook.at_every_setting(asked, catalog, posterior, foreseen)}
     if found is None:
         own = Answer(foreseen.verdict, foreseen.sentence, foreseen.estimates, foreseen.best, foreseen.runner_up)

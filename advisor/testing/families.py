@@ -38,7 +38,7 @@ def problems(path: Path) -> list[str]:
         catalog = _catalog_with(path)
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except AdvisorError as error:
-        return [f"{error.what} {error.why}".strip()]
+        return [error.line]
     if not isinstance(document, dict) or "models" not in document:
         return [f"{path} is no family: it has no models."]
     entries = [catalog.entries[model["id"]] for model in document["models"]]
