@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from advisor.errors import EngineError, TargetFailure
 from advisor.progress import Progress
@@ -77,41 +78,36 @@ def run_heads(
     each as it ends. Raises TargetFailure.
     """
     least_left_s = time_left_s() / 2
+
+    def gain(head: Head, k: int) -> float:
+        """The speedup at k; 0 where there is no time to know."""
+        config = head.config(k)
+        stored = all(measure.is_stored(config, index) for index in range(prompts))
+        if not stored and time_left_s() - trial_s < least_left_s:
+            return 0.0
+        trial = Trial.of(config, [measure(config, index) for index in range(prompts)])
+        on_trial(trial)
+        progress.step(f"{head.name} k={k}")
+        return speedup_of(trial.pairs)
+
     rejected, notes = [], []
     for head in heads:
-        ran = 0
-
-        def gain(k: int, head: Head = head) -> float:
-            """The speedup at k; 0 where there is no time to know."""
-            nonlocal ran
-            config = head.config(k)
-            stored = all(measure.is_stored(config, index) for index in range(prompts))
-            if not stored and time_left_s() - trial_s < least_left_s:
-                return 0.0
-            trial = Trial.of(config, [measure(config, index) for index in range(prompts)])
-            on_trial(trial)
-            ran += 1
-            progress.step(f"{head.name} k={k}")
-            return speedup_of(trial.pairs)
-
         try:
-            _climb(gain, k_max)
+            if not _climb(partial(gain, head), k_max):
+                notes.append(NOT_IN_TIME.format(head.name))
         except TargetFailure:
             raise
         except EngineError as error:
-            rejected.append(Rejected(head.name, head.quant, "engine", f"{error.what} {error.why}".strip()))
-            continue
-        if not ran:
-            notes.append(NOT_IN_TIME.format(head.name))
+            rejected.append(Rejected(head.name, head.quant, "engine", error.line))
     return Outcome(tuple(rejected), tuple(notes))
 
 
-def _climb(gain: Callable[[int], float], k_max: int) -> None:
+def _climb(gain: Callable[[int], float], k_max: int) -> float:
+    """The best gain that was seen, 0 where there was none to see."""
     best = first = gain(min(FIRST, k_max))
     for k in (length for length in LONGER if length <= k_max):
         longer = gain(k)
         if longer <= best:
             break
         best = longer
-    if best == first and k_max > 1:
-        gain(1)
+    return max(best, gain(1)) if best == first and k_max > 1 else best

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def kept_layers(layers: int) -> list[int]:
     return [layer for layer in range(BASE_LAYERS) if layer not in gaps]
 
 
-def make_file(path: Path, write: Any) -> None:
+def make_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside the final name, then rename: a killed build leaves no half model under the real name."""
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
@@ -131,7 +131,8 @@ def _change_depth(source: Path, destination: Path, layers: int) -> None:
 
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(destination, "llama")
-    _copy_metadata(reader.fields.values(), writer, layers)
+    changed = {"llama.block_count": layers, "general.name": f"SmolLM2 135M zoo {layers}L"}
+    _copy_metadata(reader.fields.values(), writer, changed)
     plan = _layer_plan(layers)
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     outer = [name for name in tensors if not name.startswith("blk.")]
@@ -167,14 +168,13 @@ def _closes_residual(suffix: str) -> bool:
 def copy_tokenizer(reader: Any, writer: Any) -> int:
     """The vocabulary and the chat template of one file for another. Returns how many tokens there are."""
     fields = [field for name, field in reader.fields.items() if name.startswith("tokenizer.")]
-    _copy_metadata(fields, writer, 0)
+    _copy_metadata(fields, writer, {})
     return len(reader.fields["tokenizer.ggml.tokens"].data)
 
 
-def _copy_metadata(fields: Iterable[Any], writer: Any, layers: int) -> None:
+def _copy_metadata(fields: Iterable[Any], writer: Any, changed: Mapping[str, Any]) -> None:
     import gguf
 
-    changed = {"llama.block_count": layers, "general.name": f"SmolLM2 135M zoo {layers}L"}
     for field in fields:
         if field.name.startswith("GGUF.") or field.name == "general.architecture":
             continue
