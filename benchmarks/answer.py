@@ -47,7 +47,7 @@ def recommend(target: Path, drafts: Sequence[Path], *, budget: str, context: int
             stderr=subprocess.PIPE,
             text=True,
         )
-        peak = _Peak(process.pid)
+        peak = Peak(process.pid)
         _, errors = process.communicate()
         wall_s = time.perf_counter() - started
         if process.returncode:
@@ -55,7 +55,7 @@ def recommend(target: Path, drafts: Sequence[Path], *, budget: str, context: int
         return Answered(wall_s, peak.stop(), json_document.load(answer.read_bytes()))
 
 
-class _Peak:
+class Peak:
     """Samples the resident memory of a process until it ends."""
 
     def __init__(self, pid: int) -> None:

@@ -15,6 +15,10 @@ import pytest
 
 import advisor
 from advisor.testing.zoo import Recipe, build
+from benchmarks.answer import Peak
+from benchmarks.report import PARENT_GOAL_BYTES
+
+pytestmark = pytest.mark.alone
 
 PROMPTS = ("Count from one to twenty.", "Write a haiku about rain.", "What is 12 times 12?", "List five colours.")
 
@@ -22,6 +26,15 @@ PROMPTS = ("Count from one to twenty.", "Write a haiku about rain.", "What is 12
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "advisor", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def run_watched(*arguments: str | Path) -> tuple[subprocess.CompletedProcess[str], int]:
+    """Also the most memory that the process, without its workers, held."""
+    command = [sys.executable, "-m", "advisor", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak = Peak(process.pid)
+    out, errors = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(command, process.returncode, out, errors), peak.stop()
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +56,9 @@ def question(tmp_path: Path, target: Path, drafts: tuple[Path, Path]) -> list[st
 
 
 def test_a_recommendation_from_nothing_and_again_from_the_store(question, target):
-    first = run(*question, "--format", "json", "--all")
+    first, peak_bytes = run_watched(*question, "--format", "json", "--all")
     assert first.returncode == 0, first.stderr
+    assert peak_bytes < PARENT_GOAL_BYTES
     document = json.loads(first.stdout)
     schema = json.loads((Path(advisor.__file__).parent / "schema" / "recommendation.schema.json").read_text())
     jsonschema.validate(document, schema)

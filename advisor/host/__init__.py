@@ -3,7 +3,7 @@
     memory     RAM, as far as control groups allow
     cpu, isa   cores, the processor's name, its vector instructions
     devices    CPU, GPUs and accelerators, as ggml lists them in a child process
-    bandwidth  how fast memory can be read, the one slow answer; kept on disk
+    bandwidth  how fast memory can be read, the one slow answer, measured in a child process; kept on disk
 
 Everything but the read bandwidth is asked anew each time. Nothing here runs a model: ``decode_bandwidth`` is added
 later by ``with_decode_bandwidth``.
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advisor.errors import FileProblem
-from advisor.host import bandwidth, cpu, isa, memory
+from advisor.host import cpu, isa, memory
 from advisor.host.files import write_atomically
 from advisor.types import Device, Host, from_json, to_json
 
 if TYPE_CHECKING:
-    # The module also runs as the child's __main__, and must not have been imported by then.
+    # This module and `bandwidth` also run as a child's __main__, and must not have been imported by then.
     from advisor.host.devices import Listing
 
 _GIB = 1024**3
@@ -44,7 +44,9 @@ def _list_devices() -> Listing:
 
 
 def _measure_read_bandwidth(available_bytes: int, threads: int, cache_bytes: int) -> float | None:
-    return bandwidth.measure_read_bandwidth(available_bytes, threads, cache_bytes=cache_bytes)
+    from advisor.host.bandwidth import measured_by_child
+
+    return measured_by_child(available_bytes, threads, cache_bytes)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _with_read_bandwidth(host: Host, sources: Sources, path: Path, fresh: bool) 
     cache_bytes = cpu.last_level_cache_bytes(sources.root, sources.sysctl())
     rate = sources.read_bandwidth(host.ram_available_bytes, host.cores_usable, cache_bytes)
     if rate is None:
-        note = "The memory bandwidth was not measured: too little memory is free for a buffer that no cache holds."
+        note = "The memory bandwidth was not measured: no buffer larger than the caches could be filled and read."
         return replace(host, notes=(*host.notes, note))
     measured = replace(host, read_bandwidth_bytes_per_s=rate, measured_at=sources.now().isoformat(timespec="seconds"))
     return _keep(path, measured)

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from advisor.host.bandwidth import measure_read_bandwidth
+from advisor.host.bandwidth import measure_read_bandwidth, measured_by_child
+
+pytestmark = pytest.mark.alone
 
 MIB = 1024**2
 GIB = 1024**3
@@ -14,6 +20,25 @@ def test_this_machine_reads_at_a_believable_rate() -> None:
     rate = measure_read_bandwidth(512 * MIB, threads=2, budget_s=0.05)
     assert rate is not None
     assert 0.1e9 < rate < 5e12
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="says nothing of its peak memory")
+def test_a_child_measures_so_that_this_process_stays_small() -> None:
+    program = (
+        "from advisor.host.bandwidth import measured_by_child\n"
+        f"print(measured_by_child({4 * GIB}, 2, 0))\n"
+        "print(open('/proc/self/status').read())\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert 0.1e9 < float(said.partition("\n")[0]) < 5e12
+    peak_kib = re.findall(r"VmHWM:\s+(\d+) kB", said)
+    assert int(peak_kib[0]) * 1024 < 100 * MIB
+
+
+def test_a_child_that_cannot_say_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert measured_by_child(200 * MIB, 1, 0) is None
+    monkeypatch.setattr(sys, "executable", "no-such-program")
+    assert measured_by_child(2 * GIB, 1, 0) is None
 
 
 @pytest.mark.parametrize(
