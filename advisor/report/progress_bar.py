@@ -1,6 +1,6 @@
 """Progress on a terminal: stage, detail, elapsed time, and time left against the budget.
 
-Where standard error is not a terminal there is no bar, but the notes are still printed as plain lines.
+Where standard error is not a terminal there is no bar: each stage is a plain line as it begins, and so is each note.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class ProgressBar:
 
     def stage(self, name: str, steps: int) -> None:
         if self._bar is None:
+            self._print(f"{visible(name)} ({self._times()})")
             return
         if self._task is not None:
             self._bar.remove_task(self._task)
@@ -58,9 +59,12 @@ class ProgressBar:
             self._bar.update(self._task, advance=1, detail=visible(detail))
 
     def note(self, text: str) -> None:
+        self._print(f"note: {visible(text)}")
+
+    def _print(self, line: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text(f"note: {visible(text)}"), soft_wrap=True)
+        self._console.print(Text(line), soft_wrap=True)
 
     def _times(self) -> str:
         elapsed_s = self._clock() - self._started

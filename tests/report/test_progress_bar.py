@@ -42,13 +42,16 @@ def test_without_a_budget_only_the_elapsed_time_is_shown() -> None:
     assert progress._times() == "1:01 elapsed"
 
 
-def test_silent_when_not_a_terminal_except_for_notes() -> None:
-    stream = io.StringIO()
-    with ProgressBar(Console(file=stream, width=40), budget_s=300) as progress:
+def test_a_log_gets_a_line_a_stage_and_a_note() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with ProgressBar(Console(file=stream, width=40), budget_s=300, clock=clock) as progress:
+        progress.stage("answers", 2)
+        progress.step("1 of 2")
+        clock.now_s += 75
         progress.stage("curves", 0)
-        progress.step("k = 4")
         progress.note("The remedy [--no-repack] was applied because the \x1b first decode crashed.")
-    expected = "note: The remedy [--no-repack] was applied because the \\x1b first decode crashed.\n"
+    expected = "answers (0:00 elapsed, 5:00 left)\ncurves (1:15 elapsed, 3:45 left)\n"
+    expected += "note: The remedy [--no-repack] was applied because the \\x1b first decode crashed.\n"
     assert stream.getvalue() == expected
 
 
