@@ -71,13 +71,13 @@ def shared_notes(others: int, trials: int) -> tuple[str, ...]:
 def notes(
     best: Estimate | None,
     trials: Sequence[Trial],
-    replayed_by: Build,
+    replayed_by: Build | None,
     served_by: Build | None,
     *,
     timed_here: bool = False,
 ) -> tuple[str, ...]:
-    """What a reader should know about these numbers. ``served_by``: the server that ran, None without one;
-    ``timed_here``: decodes were timed by who replayed all the same."""
+    """What a reader should know about these numbers. ``replayed_by``: None where nothing was replayed; ``served_by``:
+    the server that ran, None without one; ``timed_here``: decodes were timed by who replayed all the same."""
     said = []
     if best is not None and best.config.p_min > 0 and best.evidence == "replay":
         said.append(
@@ -90,12 +90,14 @@ def notes(
             f"{apart} of {len(pairs)} speculative answers are not word for word the target's own: where two tokens "
             "are nearly tied, a larger batch can tip the choice. llama.cpp does not promise identical text."
         )
-    if served_by is not None and timed_here:
+    if replayed_by is None or served_by is None:
+        return tuple(said)
+    if timed_here:
         said.append(
             f"Acceptance was replayed and decodes were timed with {_named(replayed_by)}, because {_named(served_by)} "
             "does not go on from a context it holds; answers and real runs are those of the server."
         )
-    elif served_by is not None:
+    else:
         said.append(
             f"Acceptance was replayed with {_named(replayed_by)}; answers, costs and real runs are those of "
             f"{_named(served_by)}."

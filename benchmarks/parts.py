@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -46,8 +47,8 @@ DOCS = Path(__file__).parent.parent / "docs"
 IMAGES = DOCS / "images"
 SAMPLED_SHARE = 0.15
 BRIEF_TOKENS, FINAL_TOKENS = 48, 96
-LONG_BUDGET, DEMO_BUDGET_S = "4m", 210.0
-ERROR_PASSES, ERROR_TOKENS = 3, 64
+LONG_BUDGET, DEMO_BUDGET_S = "5m", 210.0
+ERROR_PASSES, ERROR_TOKENS = 8, 32
 BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS = 2, 4, 32
 TEMPERATURES = (0.0, 0.8)
 RULE_TEMPERATURES = (0.6, 1.0)
@@ -58,31 +59,31 @@ BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
 
 def time_to_answer(host: Host, seed: int) -> Iterator[str]:
     """The command against the sweep that it replaces: half of the sampled cells run before it, half after."""
-    long = _LongAnswers(host)
+    long = _long_answers(host.cores_usable)
     cells = sweep.grid(long.drafts, grid.SWEPT_K)
     chosen = sweep.sample(cells, SAMPLED_SHARE, seed)
     half = len(chosen) // 2
     baseline = long.time_cell(None)
     timed = [long.time_cell(one) for one in chosen[:half]]
-    answered = long.answered()
+    answered = long.answered
     timed += [long.time_cell(one) for one in chosen[half:]]
     yield from report.time_to_answer(answered, sweep.extrapolate(len(cells), timed, baseline.wall_s))
 
 
 def regret(host: Host, _seed: int) -> Iterator[str]:
     """The pick of the same command against the best of the sweep."""
-    long = _LongAnswers(host)
-    recommendation = long.answered().recommendation
+    long = _long_answers(host.cores_usable)
+    recommendation = long.answered.recommendation
     cells, brief = sweep.grid(long.drafts, grid.SWEPT_K), (long.transcripts, BRIEF_TOKENS)
     yield from _against_sweep(recommendation, long.start(), long.drafts, cells, brief, (long.transcripts, FINAL_TOKENS))
 
 
 class _LongAnswers:
-    """The target, its drafts and three long answers, as draftbench sweeps them."""
+    """The target, its drafts and three long answers, as draftbench sweeps them, and what the command says of them."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, threads: int) -> None:
         self._target_path, self._draft_paths = grid.swept_models()
-        self._target, self._threads = read_model(self._target_path), host.cores_usable
+        self._target, self._threads = read_model(self._target_path), threads
         self.drafts = _by_hash(self._draft_paths)
         bench = self.start()
         self.transcripts = bench.transcripts(grid.long_answers(), prompts=3, max_tokens=FINAL_TOKENS)
@@ -96,9 +97,16 @@ class _LongAnswers:
         draft, k = (self.drafts[config.draft], config.k) if config else (None, 0)
         return _told(sweep.time_cell(self.start, draft, k, self.transcripts, grid.LONG_TOKENS))
 
+    @functools.cached_property
     def answered(self) -> answer.Answered:
         limits = {"context": grid.LONG_CONTEXT, "max_tokens": grid.LONG_TOKENS}
         return answer.recommend(self._target_path, self._draft_paths, budget=LONG_BUDGET, **limits)
+
+
+@functools.cache
+def _long_answers(threads: int) -> _LongAnswers:
+    """One for the time and the regret: both are judged of one answer where both are measured."""
+    return _LongAnswers(threads)
 
 
 def prediction_errors(host: Host, _seed: int) -> Iterator[str]:

@@ -37,8 +37,8 @@ ROLES: tuple[Role, ...] = ("target", "draft")
 CONFIGS = (Config("", 2), Config("", 4), Config("", 8), Config("", 8, p_min=0.75))
 RUN_COUNTS = (2, 4, 8)
 DRAWS = 40
-PER_BRACKET = 2
-ROUNDS = 2
+PER_BRACKET = 4
+ROUNDS = 1
 HALF_NORMAL_MEDIAN = 0.6745  # of |x|, x normal with a deviation of 1
 
 
