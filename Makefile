@@ -22,8 +22,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 demo: .venv/installed
 	$(BIN)/advisor recommend --demo
 
+# A second process beside a real model's threads slows them down many times over, so those tests wait for the others.
 test: .venv/installed-test .venv/chromium check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

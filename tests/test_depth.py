@@ -226,6 +226,7 @@ def real():
     engine.shutdown()
 
 
+@pytest.mark.alone
 def test_real_caches_are_filled_once_and_reading_goes_on_from_them(real):
     engine, _, _, transcripts = real
     filler = sum((one.prompt_tokens + one.answer_tokens for one in transcripts[2:]), ())[:384]
@@ -245,6 +246,7 @@ def test_real_caches_are_filled_once_and_reading_goes_on_from_them(real):
     assert sum(a == b for a, b in zip(rest.proposal, rest.answer_tokens, strict=True)) > len(same) / 2
 
 
+@pytest.mark.alone
 def test_real_models_at_depth(real):
     engine, target, draft, transcripts = real
     engine.open("draft", draft, LoadOptions(2048 + 64, 2, sequences=5, outputs=64))

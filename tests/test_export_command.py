@@ -215,6 +215,7 @@ def test_a_check_says_where_another_build_was_measured(tmp_path: Path, measured:
     assert ("It was measured with llama-server b11400" in result.stdout) == (measured.version == "b11400")
 
 
+@pytest.mark.alone
 def test_a_check_on_the_real_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one in the package, which is found where there is no other. What is said of the pair is far from true: the
     speed is that of a large target, and hardly anything is accepted."""

@@ -14,6 +14,8 @@ from advisor.testing.gguf_files import F16, Tensor, Value, llama_tensors, llama_
 from advisor.types import Model
 from chaos.logged_buffers import logs_of, mebibytes_in
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 
 SETTINGS = [(512, 512, 1), (4096, 512, 5), (4096, 512, 512), (8192, 128, 17), (1000, 64, 1), (2048, 512, 512)]

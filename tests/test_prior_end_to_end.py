@@ -16,6 +16,8 @@ import pytest
 from advisor.testing.hub import FakeHub
 from advisor.testing.zoo import Recipe, build
 
+pytestmark = pytest.mark.alone
+
 TARGET, DRAFT = Recipe(29, "F16"), Recipe(24, "Q4_0")
 LAYER_PARAMETERS = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 + 2 * 576
 OTHER_PARAMETERS = 49152 * 576 + 576

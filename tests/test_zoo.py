@@ -11,6 +11,8 @@ from advisor.gguf import read_model
 from advisor.testing import zoo
 from advisor.testing.zoo import Recipe, build, kept_layers
 
+pytestmark = pytest.mark.alone
+
 
 def test_a_smaller_model_keeps_both_ends():
     for layers in (29, 27, 24):

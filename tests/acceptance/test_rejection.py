@@ -24,6 +24,8 @@ from advisor.testing.zoo import Recipe, build
 from advisor.types import Config, Sampling, Trace
 from advisor.workload import builtin
 
+pytestmark = pytest.mark.alone
+
 SAMPLED = {"top_k": 40, "top_p": 0.95, "min_p": 0.05, "temperature": 0.8, "seed": 1}
 
 

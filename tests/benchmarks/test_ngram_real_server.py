@@ -10,6 +10,8 @@ from advisor.ngram import METHODS
 from advisor.types import Config
 from benchmarks import ngram, report
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_replay_counts_what_the_real_server_counts(smollm2: Path, method: str):

@@ -14,7 +14,7 @@ from scripts.notebooks import executed, notebooks
 MOST_BYTES = 300_000
 PLACES = re.compile(r"/(?:root|home|Users|tmp|work|var|opt|usr)/|[A-Z]:\\\\|site-packages")
 
-pytestmark = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+pytestmark = [pytest.mark.alone, pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)]
 
 
 def code_cells(path: Path) -> list[dict[str, Any]]:

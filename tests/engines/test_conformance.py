@@ -18,6 +18,8 @@ from advisor.testing.zoo import Recipe, build
 from advisor.types import Model
 from tests.engines.fake_llama_server import script
 
+pytestmark = pytest.mark.alone
+
 TARGET, DRAFT = make_model("Target", weights_bytes=1000), make_model("Draft", weights_bytes=100)
 
 

@@ -21,6 +21,8 @@ from advisor.testing.zoo import Recipe, build
 from advisor.types import Config, Message, Model, Sampling, Transcript
 from advisor.workload import builtin
 
+pytestmark = pytest.mark.alone
+
 ROLLOUT = RolloutOptions(p_min=0.4, length=8, chains=8)
 MAX_TOKENS = 48
 LOADED = {"context": 256, "threads": 1, "extra_buffers": False}

@@ -26,6 +26,8 @@ from advisor.testing.zoo import Recipe, build
 from advisor.types import Build, Config, Message, Model, Sampling
 from tests.engines.fake_llama_server import END, decode_ms, script
 
+pytestmark = pytest.mark.alone
+
 GREEDY = Sampling()
 TARGET, DRAFT = make_model("Target", weights_bytes=1000), make_model("Draft", weights_bytes=100)
 CONFIG = Config(DRAFT.content_hash, 4)

@@ -22,6 +22,8 @@ from advisor.testing.zoo import Recipe, build
 from advisor.types import Baseline, Build, Message, Prompt, Recommendation, Sampling, Settings
 from tests.engines.fake_llama_server import script
 
+pytestmark = pytest.mark.alone
+
 PROMPTS = tuple(Prompt((Message("user", text),), "code") for text in ("List the planets.", "Count to ten."))
 PATIENT = Deadlines(start_s=60, answer_s=120, death_s=0.5)
 FAKE_TPS, FAKE_ACCEPTANCE = 39 / 0.4, 28 / 40

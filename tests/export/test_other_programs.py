@@ -196,6 +196,7 @@ def test_names_survive_the_python_program() -> None:
     assert paths == [AWKWARD[0]]
 
 
+@pytest.mark.alone
 def test_the_python_program_runs_on_a_real_model(tmp_path: Path) -> None:
     """In F16: some hosts need --no-repack for quantized models, which is refused."""
     rec = make_recommendation(

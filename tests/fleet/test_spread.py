@@ -290,6 +290,7 @@ def test_a_worker_without_a_scheduler_exits_2():
     assert "no Dask scheduler" in result.stderr
 
 
+@pytest.mark.alone
 def test_real_drafts_replayed_by_two_advisor_workers_are_bit_for_bit_those_of_one_process(dask, tmp_path):
     files = [build(Recipe(24, quant)) for quant in ("Q8_0", "Q4_0")]
     folder = tmp_path / "models"

@@ -21,6 +21,8 @@ from advisor.testing.zoo import Recipe, build
 from advisor.types import Config, Placement, Recommendation, Run, Transcript
 from advisor.workload import read_workload
 
+pytestmark = pytest.mark.alone
+
 PROMPTS = ("Count from one to twenty.", "Write a haiku about rain.", "What is 12 times 12?", "List five colours.")
 TOKENS, THREADS_HERE, THREADS_THERE = 32, 2, 1
 LENGTHS = (2, 4)

@@ -24,6 +24,8 @@ from advisor.types import Recommendation
 from advisor.watch import View, Watcher
 from tests.watch.test_judgement import recommended
 
+pytestmark = pytest.mark.alone
+
 K = 3
 GREEDY: dict[str, Any] = {"temperature": 0.0}
 RANDOM: dict[str, Any] = {"temperature": 5.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 1}  # any token at all
