@@ -21,6 +21,7 @@ MIN_PROMPTS, GOOD_PROMPTS, MAX_PROMPTS = 4, 8, 24
 MIN_TOKENS, GOOD_TOKENS = 32, 64
 LENGTHS = tuple(base << shift for shift in range(16) for base in (32, 48))
 TRIAL_PROMPTS = 4
+TRIAL_TOKENS, TRIAL_S = 96, 5.0  # one or the other times steps well: acceptance is replayed over the whole answers
 PROBE_TOKENS = 12
 WORTH_OTHER_THREADS = 0.05  # the usual number stays unless another one is this much faster
 LEAST_ANSWER = 16  # tokens of room that a prompt must leave in the context
@@ -48,13 +49,15 @@ def with_one_target_placement(candidates: Sequence[Candidate]) -> list[Candidate
 
 @dataclass(frozen=True)
 class Plan:
-    """``prompts`` answers of at most ``max_tokens`` tokens; real runs use the first ``trial_prompts`` of them.
+    """``prompts`` answers of at most ``max_tokens`` tokens; real runs write at most ``trial_tokens`` of the first
+    ``trial_prompts`` of them.
     ``token_s`` is the target's time a token when the plan was made, on so many ``threads``; ``load_s``: until it
     answered first."""
 
     prompts: int
     max_tokens: int
     trial_prompts: int
+    trial_tokens: int
     token_s: float
     threads: int
     load_s: float
@@ -125,9 +128,15 @@ def make_plan(
     chosen = found[best]
     if written is not None:
         answers, max_tokens = written
-        return Plan(answers, max_tokens, min(TRIAL_PROMPTS, answers), chosen.token_s, best, load_s)
+        trial = min(TRIAL_PROMPTS, answers), _trial_tokens(max_tokens, chosen.token_s)
+        return Plan(answers, max_tokens, *trial, chosen.token_s, best, load_s)
     plan = divide(settings, len(prompts), chosen.token_s, prompt_s=chosen.prefill_s, load_s=load_s)
     return replace(plan, threads=best)
+
+
+def _trial_tokens(max_tokens: int, token_s: float) -> int:
+    """How much of an answer a real run writes."""
+    return min(max_tokens, max(TRIAL_TOKENS, int(TRIAL_S / token_s)))
 
 
 def _step_down(tokens: int) -> int:
@@ -176,4 +185,5 @@ def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt
     max_tokens = min(settings.max_tokens, _step_down(min(longest, max(wanted, GOOD_TOKENS))))
     answer_s = prompt_s + max_tokens * token_s
     prompts = max(least, min(MAX_PROMPTS, available_prompts, int(share_s / answer_s)))
-    return Plan(prompts, max_tokens, min(TRIAL_PROMPTS, prompts), token_s, settings.threads, load_s)
+    trial = min(TRIAL_PROMPTS, prompts), _trial_tokens(max_tokens, token_s)
+    return Plan(prompts, max_tokens, *trial, token_s, settings.threads, load_s)

@@ -26,6 +26,8 @@ from advisor.types import Config, Recommendation, Run, Settings, Trial
 from advisor.workload import builtin
 from tests.test_pipeline import SCHEMA, TARGET, WORLD, ask, models
 
+pytestmark = pytest.mark.alone
+
 __all__ = ["models"]
 FEW = dataclasses.replace(builtin(), prompts=builtin().prompts[:5])
 
@@ -145,6 +147,11 @@ def test_it_stands_in_the_ranking_with_its_command(found: Recommendation):
     jsonschema.validate(document, SCHEMA)
     assert document["recommendation"]["method"] == row.config.method
     assert rec.label_of(row.config) in explain_page.page(rec, explain(rec))
+
+
+def test_what_was_not_replayed_is_not_said_to_be(found: Recommendation):
+    recurrent = bool(found.target.attention.recurrent_state_bytes)
+    assert any("Acceptance was replayed" in note for note in found.measurement.notes) is not recurrent
 
 
 def test_its_command_does_as_was_said(found: Recommendation):

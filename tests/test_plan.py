@@ -38,6 +38,12 @@ def test_answers_are_shortened_before_prompts_are_dropped():
     assert 64 <= made.max_tokens < 128
 
 
+def test_a_real_run_writes_as_much_as_timing_it_takes():
+    assert [plan(300, token_s).trial_tokens for token_s in (0.005, 0.04, 0.3)] == [256, 125, plan(300, 0.3).max_tokens]
+    long = plan(300, 0.06, prompts=3, max_tokens=1024)
+    assert (long.max_tokens, long.trial_tokens) == (256, 96)
+
+
 def test_a_workload_of_one_prompt_is_enough():
     assert plan(300, 0.05, prompts=1).prompts == 1
 

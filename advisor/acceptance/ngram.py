@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from advisor.acceptance.walk import Walk
 from advisor.ngram import METHODS, NgramMethod
@@ -22,9 +23,15 @@ class NgramAcceptance:
     """
 
     def __init__(self, transcripts: Sequence[Transcript], *, context: int, max_tokens: int) -> None:
+        self._transcripts = transcripts
         self._texts = [Text(t.prompt_tokens, t.answer_tokens) for t in transcripts]
         self._context, self._max_tokens = context, max_tokens
         self.categories = tuple(transcript.category for transcript in transcripts)
+
+    def cut(self, max_tokens: int) -> NgramAcceptance:
+        """The same answers, each requested with this limit."""
+        shorter = [replace(one, answer_tokens=one.answer_tokens[:max_tokens]) for one in self._transcripts]
+        return NgramAcceptance(shorter, context=self._context, max_tokens=max_tokens)
 
     def walks(self, config: Config) -> list[Walk]:
         """One walk an answer."""

@@ -131,6 +131,9 @@ class Acceptance(Protocol):
     def walks(self, config: Config) -> Sequence[Walk]:
         """One walk an answer."""
 
+    def cut(self, max_tokens: int) -> Acceptance:
+        """The same with answers of ``max_tokens`` tokens at most, as a shorter run writes them."""
+
 
 class DraftAcceptance:
     """The answers with the traces of one draft. Walkers are kept by p_min and rule."""
@@ -139,6 +142,9 @@ class DraftAcceptance:
         self._traces, self._max_tokens = traces, max_tokens
         self._walkers: dict[tuple[float, str], list[list[Walker]]] = {}
         self.categories = tuple(trace.category for trace in traces)
+
+    def cut(self, max_tokens: int) -> DraftAcceptance:
+        return DraftAcceptance([_cut(trace, max_tokens) for trace in self._traces], max_tokens=max_tokens)
 
     def walks(self, config: Config) -> list[Walk]:
         rule = (config.p_min, config.draft_sampling)
@@ -151,6 +157,17 @@ class DraftAcceptance:
             pooled([one.walk(config.k, config.n_min, max_tokens=self._max_tokens) for one in walkers])
             for walkers in self._walkers[rule]
         ]
+
+
+def _cut(trace: Trace, tokens: int) -> Trace:
+    return replace(
+        trace,
+        answer_tokens=trace.answer_tokens[:tokens],
+        proposal=trace.proposal[:tokens],
+        probability=trace.probability[:tokens],
+        rollout={point: chain for point, chain in trace.rollout.items() if point < tokens},
+        chance=trace.chance[:tokens],
+    )
 
 
 def pooled(walks: Sequence[Walk]) -> Walk:

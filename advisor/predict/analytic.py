@@ -11,6 +11,7 @@ Uncertainty: answers are drawn again with replacement (bootstrap over prompts), 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,7 @@ class AnalyticModel:
         seed: int,
     ) -> None:
         self._acceptance, self._law = acceptance, law
+        self._cut: dict[int, Acceptance] = {}
         self._b_max = k_max + 1
         rng = np.random.default_rng(seed)
         answers = len(acceptance.categories)
@@ -86,11 +88,23 @@ class AnalyticModel:
             drafting = prices(draft_curve, "draft", unit, self._b_max)
         self._drafting = _Price(drafting, rng)
 
+    def speedups_over(self, config: Config, max_tokens: int) -> tuple[float, ...]:
+        """By answer, over the first ``max_tokens`` tokens of each: what a run as short has to be compared with."""
+        if max_tokens not in self._cut:
+            self._cut[max_tokens] = self._acceptance.cut(max_tokens)
+        walks = self._cut[max_tokens].walks(config)
+        target, draft = self._decodes(walks)
+        seconds = target @ self._target.middle + draft @ self._drafting.middle
+        return tuple((np.array([walk.tokens for walk in walks], float) / seconds).tolist())
+
+    def _decodes(self, walks: Sequence[Walk]) -> tuple[Floats, Floats]:
+        """How often target and draft decode n tokens at once, shape (answers, b_max + 1) each."""
+        counts = [self._law.counts(walk.draft_calls, walk.verified, self._b_max) for walk in walks]
+        return np.vstack([count for count, _ in counts]), np.vstack([count for _, count in counts])
+
     def predict(self, config: Config) -> Analytic:
         walks = self._acceptance.walks(config)
-        counts = [self._law.counts(walk.draft_calls, walk.verified, self._b_max) for walk in walks]
-        target = np.vstack([count for count, _ in counts])
-        draft = np.vstack([count for _, count in counts])
+        target, draft = self._decodes(walks)
         tokens = np.array([walk.tokens for walk in walks], float)
         seconds = target @ self._target.middle + draft @ self._drafting.middle
         again = np.einsum("rp,pb,rb->r", self._weights, target, self._target.drawn)

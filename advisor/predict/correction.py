@@ -46,11 +46,12 @@ def features(analytic: Analytic, proposers: Sequence[str]) -> tuple[float, ...]:
     return (float(np.log(cost)), float(np.log(config.k)), analytic.acceptance_rate, config.p_min, *which)
 
 
-def observe(analytic: Analytic, trial: Trial, where: tuple[float, ...]) -> Observation:
-    """Compare a trial with its prediction, prompt by prompt: the same prompts on both sides. ``where``: features."""
+def observe(by_prompt: Sequence[float], trial: Trial, where: tuple[float, ...]) -> Observation:
+    """Compare a trial with its prediction, prompt by prompt: the same prompts on both sides. ``by_prompt``: predicted
+    speedups over answers as long as those of the trial; ``where``: features."""
     pairs = zip(trial.baselines, trial.runs, strict=True)
     measured = np.array([base.token_s / run.token_s for base, run in pairs])
-    expected = np.array([analytic.by_prompt[i] for i in trial.prompts])
+    expected = np.array([by_prompt[i] for i in trial.prompts])
     weights = np.array([max(1, run.tokens - 1) for run in trial.runs], float)
     weights /= weights.sum()
     logs = np.log(measured / expected)

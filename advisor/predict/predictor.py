@@ -13,6 +13,7 @@ from advisor.acceptance.replay import P_MIN_GRID
 from advisor.acceptance.walk import DraftAcceptance, pooled
 from advisor.cost.curves import reference
 from advisor.cost.step_law import NO_DRAFT, StepLaw
+from advisor.ngram import METHODS
 from advisor.predict.analytic import Analytic, AnalyticModel, acceptance_rate
 from advisor.predict.correction import Correction, features, observe
 from advisor.predict.steady import steadied
@@ -68,12 +69,14 @@ class Predictor:
         seed: int = 0,
     ) -> None:
         self.analytics: dict[Config, Analytic] = {}
+        self._models: dict[str, AnalyticModel] = {}
         self._categories: tuple[str, ...] = ()
         unit = reference([target_curve], list(draft_curves.values()))
         for draft, curve in draft_curves.items():
             acceptance = DraftAcceptance(traces[draft], max_tokens=max_tokens)
             self._categories = acceptance.categories
             model = AnalyticModel(acceptance, target_curve, curve, law, unit, k_max=k_max, seed=seed)
+            self._models[draft] = model
             for k in k_grid(k_max):
                 for p_min in P_MIN_GRID:
                     config = Config(draft, k, p_min)
@@ -84,6 +87,7 @@ class Predictor:
         if ngram is not None:
             self._categories = ngram.categories
             model = AnalyticModel(ngram, target_curve, None, NO_DRAFT, unit, k_max=k_max, seed=seed)
+            self._models |= dict.fromkeys(METHODS, model)
             found = [model.predict(config) for config in ngram_configs(k_max)]
             self.analytics |= {one.config: one for one in found if one.walk.drafted}  # the others never do anything
 
@@ -98,7 +102,7 @@ class Predictor:
         analytics = tuple(self.analytics.values())
         proposers = sorted({config.proposer for config in self.analytics})
         where = {config: features(analytic, proposers) for config, analytic in self.analytics.items()}
-        seen = [observe(self.analytics[config], trial, where[config]) for config, trial in measured.items()]
+        seen = [observe(self._expected(trial), trial, where[config]) for config, trial in measured.items()]
         mean, covariance = Correction(seen, len(proposers)).at(list(where.values()))
         return Belief(
             configs=tuple(self.analytics),
@@ -107,6 +111,14 @@ class Predictor:
             correction_covariance=covariance,
             measured=frozenset(measured),
         )
+
+    def _expected(self, trial: Trial) -> Sequence[float]:
+        """Speedups by prompt over answers as long as the trial's: real runs are shorter than what was replayed."""
+        analytic = self.analytics[trial.config]
+        written = max(run.tokens for run in trial.baselines)
+        if all(analytic.walks[i].tokens < written for i in trial.prompts):
+            return analytic.by_prompt
+        return self._models[trial.config.proposer].speedups_over(trial.config, written)
 
     def estimates(self, trials: Iterable[Trial], baseline_tps: float) -> list[Estimate]:
         """One estimate a config, in no particular order."""

@@ -9,7 +9,7 @@ import pytest
 
 from advisor.predict.correction import DRAFT_SD, OWN_SD, SHARED_SD, Correction, Observation
 from advisor.predict.predictor import Predictor, k_grid
-from advisor.types import Config, Run, Trial
+from advisor.types import Config, Run, Trace, Trial
 from tests.predict.test_analytic import CURRENT, curve, trace
 
 HERE = (np.log(0.1), np.log(4), 0.7, 0.0, 1.0, 0.0)
@@ -73,6 +73,34 @@ def test_a_run_slower_than_predicted_lowers_every_estimate_and_is_marked():
         after[config].speedup_high / after[config].speedup_low
         < before[config].speedup_high / before[config].speedup_low
     )
+
+
+def test_a_run_shorter_than_the_answers_is_compared_with_their_beginning():
+    """Drafts that agree with the first 40 tokens of an answer and with none after: a run of 40 is fast, and right."""
+    good, bad = trace(0.95, 1, 120), trace(0.05, 2, 120)
+    turned = dataclasses.replace(
+        good,
+        proposal=good.proposal[:40] + bad.proposal[40:],
+        answer_tokens=good.answer_tokens[:40] + bad.answer_tokens[40:],
+    )
+    target, draft = curve(lambda b: 0.1 + 0.004 * (b - 1)), curve(lambda b: 0.01 + 0.001 * (b - 1))
+
+    def over(traces: list[Trace], max_tokens: int) -> Predictor:
+        return Predictor({"d": traces}, target, {"d": draft}, CURRENT, k_max=16, max_tokens=max_tokens)
+
+    whole, config = over([turned] * 3, 120), Config("d", 4)
+    beginning = dataclasses.replace(
+        turned,
+        proposal=turned.proposal[:40],
+        answer_tokens=turned.answer_tokens[:40],
+        probability=good.probability[:40],
+    )
+    fast = over([beginning] * 3, 40).analytics[config]
+    assert fast.speedup > 1.5 * whole.analytics[config].speedup
+    base = Run(tokens=40, decode_s=3.9, prefill_s=0)
+    runs = tuple(Run(40, 3.9 / speedup, 0) for speedup in fast.by_prompt)
+    seen = {e.config: e for e in whole.estimates([Trial(config, (0, 1, 2), runs, (base,) * 3)], 10.0)}
+    assert seen[config].speedup == pytest.approx(whole.analytics[config].speedup)
 
 
 def test_categories_are_reported_apart():
