@@ -102,6 +102,7 @@ def test_the_type_table_agrees_with_the_gguf_package() -> None:
         assert FILE_TYPES[int(kind)][0] == kind.name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
+@pytest.mark.alone
 def test_a_large_vocabulary_opens_fast_and_small(tmp_path: Path) -> None:
     values = llama_values(vocabulary=tokens(152_000))
     values["tokenizer.ggml.merges"] = [f"{number} {number}" for number in range(150_000)]
@@ -537,6 +538,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
         assert caught.value.offset <= length
 
 
+@pytest.mark.alone
 def test_an_absurd_number_of_empty_strings_is_not_walked(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     count = 9_000_000

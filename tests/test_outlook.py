@@ -463,6 +463,7 @@ def seconds_of(*arguments: str) -> float:
     return time.perf_counter() - started
 
 
+@pytest.mark.alone
 def test_an_answer_takes_at_most_three_times_as_long_as_importing_scikit_learn() -> None:
     """One after the other, so that what else the machine does hits both."""
     question = ("-m", "advisor", *QUESTION.split(), "--llama-build", "b7900")

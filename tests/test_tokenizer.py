@@ -134,6 +134,7 @@ def test_token_texts_are_read_only_when_the_headers_agree(make: Make) -> None:
         incompatibility(target, same)
 
 
+@pytest.mark.alone
 def test_large_vocabularies_are_compared_quickly(make: Make) -> None:
     target, same, last = make(tokens(152_000)), make(tokens(151_936)), make(changed(151_999, "z", 152_000))
     start = time.perf_counter()

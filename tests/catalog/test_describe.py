@@ -204,6 +204,7 @@ def test_a_file_that_names_no_sliding_layers_has_none():
     assert attention_of(replace(TINY, sliding_window=4096)).sliding_window == 0
 
 
+@pytest.mark.alone
 def test_sixty_models_take_no_noticeable_time():
     pairs = [(entry, quant) for entry in CATALOGUE.entries.values() for quant in quants_of(entry)][::10][:60]
     times = []

@@ -38,12 +38,12 @@ def test_acceptance_of_real_models_travels(tmp_path: Path):
         "workload": workload,
         "max_tokens": TOKENS,
     }
-    here = advisor.recommend(**asked, budget_seconds=45, threads=THREADS_HERE, store=tmp_path / "a")
+    here = advisor.recommend(**asked, budget_seconds=30, threads=THREADS_HERE, store=tmp_path / "a")
     with Store.in_memory() as store:
         profile = profile_of(here, "test", with_texts=False, store=store, imported=lambda _digest: None)
     path = tmp_path / "profile.json"
     path.write_bytes(dumps(profile))
-    there = advisor.recommend(**asked, budget_seconds=60, threads=THREADS_THERE, store=tmp_path / "b", profile=path)
+    there = advisor.recommend(**asked, budget_seconds=40, threads=THREADS_THERE, store=tmp_path / "b", profile=path)
     assert there.origin.profile == profile.digest
     assert there.traces == profile.traces
     analytic = {one.config: one.analytic_speedup for one in there.estimates}
