@@ -26,8 +26,6 @@ from advisor.testing.zoo import Recipe, build
 from advisor.types import Build, Config, Message, Model, Sampling
 from tests.engines.fake_llama_server import END, decode_ms, script
 
-pytestmark = pytest.mark.alone
-
 GREEDY = Sampling()
 TARGET, DRAFT = make_model("Target", weights_bytes=1000), make_model("Draft", weights_bytes=100)
 CONFIG = Config(DRAFT.content_hash, 4)
@@ -527,6 +525,7 @@ def question(real: LlamaServer) -> tuple[int, ...]:
     return real.tokenize([Message("user", "List the planets and say one thing about each.")])
 
 
+@pytest.mark.alone
 def test_the_real_server_speaks_the_chat_template(real: LlamaServer, question: tuple[int, ...]) -> None:
     text, _ = real.text(question)
     assert text.startswith("<|im_start|>")
@@ -534,6 +533,7 @@ def test_the_real_server_speaks_the_chat_template(real: LlamaServer, question: t
     assert text.rstrip().endswith("<|im_start|>assistant")
 
 
+@pytest.mark.alone
 def test_the_real_server_speculates_as_told(
     real: LlamaServer, models: tuple[Model, Model], question: tuple[int, ...]
 ) -> None:
@@ -552,6 +552,7 @@ def test_the_real_server_speculates_as_told(
         assert run.prefill_s > 0
 
 
+@pytest.mark.alone
 def test_speculation_of_the_real_server_does_not_change_its_text(question: tuple[int, ...]) -> None:
     """Of a quantized target: batches of another size round F16 weights otherwise, and tip what is nearly a tie."""
     target, draft = read_model(build(Recipe(30, "Q8_0"))), read_model(build(Recipe(27, "Q8_0")))
@@ -564,6 +565,7 @@ def test_speculation_of_the_real_server_does_not_change_its_text(question: tuple
         assert run.answer_tokens == engine.answer(question, GREEDY, TOKENS).answer_tokens
 
 
+@pytest.mark.alone
 def test_the_real_server_keeps_a_quantized_cache(
     real: LlamaServer, models: tuple[Model, Model], question: tuple[int, ...]
 ) -> None:
@@ -579,6 +581,7 @@ def test_the_real_server_keeps_a_quantized_cache(
     assert alike >= 4, "eight bits for keys and values change the text late, if at all"
 
 
+@pytest.mark.alone
 def test_the_real_server_forces_acceptance(
     real: LlamaServer, models: tuple[Model, Model], question: tuple[int, ...]
 ) -> None:
@@ -590,6 +593,7 @@ def test_the_real_server_forces_acceptance(
     assert run.accepted_per_position[2] == 0
 
 
+@pytest.mark.alone
 def test_decodes_of_the_real_server_cost_more_the_more_tokens_they_have(
     real: LlamaServer, question: tuple[int, ...]
 ) -> None:
@@ -602,6 +606,7 @@ def test_decodes_of_the_real_server_cost_more_the_more_tokens_they_have(
     assert fastest[2] < fastest[3] < 16 * fastest[2]
 
 
+@pytest.mark.alone
 def test_the_real_server_refuses_a_draft_it_does_not_use(
     real: LlamaServer, models: tuple[Model, Model], question: tuple[int, ...], tmp_path: Path
 ) -> None:
@@ -618,6 +623,7 @@ def test_the_real_server_refuses_a_draft_it_does_not_use(
     real.open("draft", models[1], LoadOptions(512, 1))
 
 
+@pytest.mark.alone
 def test_the_real_server_says_why_it_cannot_load_a_model(models: tuple[Model, Model], tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(Path(models[1].path).read_bytes()[:100_000])
