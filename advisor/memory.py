@@ -196,7 +196,7 @@ def compute_bytes(
         _expert_floats(model, queries),
     )
     attention = 3 * width + 2 * queries + 2 * keys
-    recurrent = RECURRENT_WIDTHS * width if model.attention.recurrent_state_bytes else 0
+    recurrent = RECURRENT_WIDTHS * width if model.is_recurrent else 0
     cells = _padded(context)
     if not flash_attention:
         attention += model.heads * cells

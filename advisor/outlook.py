@@ -365,7 +365,7 @@ def _gain(spread: float) -> str:
 
 def _next_step(asked: Outlook, found: Answer, candidates: Sequence[Candidate]) -> list[str]:
     """What measuring would cost and gain."""
-    if not found.ranked or asked.target.attention.recurrent_state_bytes:
+    if not found.ranked or asked.target.is_recurrent:
         return []
     best = found.ranked[0]
     draft = next(one.draft for one in candidates if one.draft.content_hash == best.config.draft)

@@ -194,7 +194,7 @@ def _prepare(request: Request, served: FoundRunner | None, progress: Progress, s
     able, pruned = prune(target, drafts, host, settings.context, k_max=settings.k_max, served=served is not None)
     candidates, heads = ([one for one in able if bool(one.draft.draft_only) is is_head] for is_head in (False, True))
     rejected = [*unreadable, *pruned]
-    if target.attention.recurrent_state_bytes:
+    if target.is_recurrent:
         rejected += [Rejected(one.draft.name, one.draft.quant, "engine", HEADS_ALONE) for one in candidates]
         candidates = []
     if not candidates and not heads and not request.without_draft:
@@ -330,7 +330,7 @@ def check_target(target: Model, host: Host, context: int, *, served: bool = Fals
             why="Such a file is a part that drafts for another model.",
             fix="Give the whole model with --target.",
         )
-    if target.attention.recurrent_state_bytes and not (served and target.nextn_layers):
+    if target.is_recurrent and not (served and target.nextn_layers):
         own = "Its own prediction heads can be: --engine llama-server runs them." if target.nextn_layers else ""
         raise FileProblem(
             f"{target.name} cannot be measured with a draft: it is a recurrent or hybrid model.",

@@ -56,11 +56,17 @@ class Plan:
 
     prompts: int
     max_tokens: int
-    trial_prompts: int
-    trial_tokens: int
     token_s: float
     threads: int
     load_s: float
+
+    @property
+    def trial_prompts(self) -> int:
+        return min(TRIAL_PROMPTS, self.prompts)
+
+    @property
+    def trial_tokens(self) -> int:
+        return min(self.max_tokens, max(TRIAL_TOKENS, int(TRIAL_S / self.token_s)))
 
 
 def check_budget(budget_s: float) -> None:
@@ -127,16 +133,9 @@ def make_plan(
     open_target(best)
     chosen = found[best]
     if written is not None:
-        answers, max_tokens = written
-        trial = min(TRIAL_PROMPTS, answers), _trial_tokens(max_tokens, chosen.token_s)
-        return Plan(answers, max_tokens, *trial, chosen.token_s, best, load_s)
+        return Plan(*written, chosen.token_s, best, load_s)
     plan = divide(settings, len(prompts), chosen.token_s, prompt_s=chosen.prefill_s, load_s=load_s)
     return replace(plan, threads=best)
-
-
-def _trial_tokens(max_tokens: int, token_s: float) -> int:
-    """How much of an answer a real run writes."""
-    return min(max_tokens, max(TRIAL_TOKENS, int(TRIAL_S / token_s)))
 
 
 def _step_down(tokens: int) -> int:
@@ -185,5 +184,4 @@ def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt
     max_tokens = min(settings.max_tokens, _step_down(min(longest, max(wanted, GOOD_TOKENS))))
     answer_s = prompt_s + max_tokens * token_s
     prompts = max(least, min(MAX_PROMPTS, available_prompts, int(share_s / answer_s)))
-    trial = min(TRIAL_PROMPTS, prompts), _trial_tokens(max_tokens, token_s)
-    return Plan(prompts, max_tokens, *trial, token_s, settings.threads, load_s)
+    return Plan(prompts, max_tokens, token_s, settings.threads, load_s)

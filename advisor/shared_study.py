@@ -96,7 +96,7 @@ def reopened_storage(url: str) -> optuna.storages.RDBStorage:
     try:
         return open_storage(url)
     except ServerProblem as error:
-        raise ConnectionError(f"{error.what} {error.why}".rstrip(". ")) from None
+        raise ConnectionError(error.line.rstrip(". ")) from None
 
 
 def agreed(url: str, question: str, plan: Plan, *, fresh: bool) -> tuple[str, Plan]:

@@ -205,7 +205,7 @@ class Study:
             self._engine.shutdown()  # it has replayed what there was to replay
         self._progress.stage("measure what decodes cost", VISITS * (1 + len(self._candidates)))
         self._curves = Curves(self._timer, self._store, self._conditions())
-        if self._is_recurrent:  # no request makes it decode a few tokens again
+        if self._target.is_recurrent:  # no request makes it decode a few tokens again
             self._curves.leave_out()
             return
         try:
@@ -240,7 +240,7 @@ class Study:
     def predict(self) -> None:
         texts = self._transcripts
         ngram = NgramAcceptance(texts, context=self._settings.context, max_tokens=self._plan.max_tokens)
-        replayed = self._has_texts and not self._is_recurrent
+        replayed = self._has_texts and not self._target.is_recurrent
         self._predictor = self._predict(ngram if replayed else None)
 
     def run_the_heads(self) -> None:
@@ -376,7 +376,7 @@ class Study:
                     *conclusion.notes(
                         found.best,
                         self._all_trials,
-                        None if self._is_recurrent else self._engine.build,
+                        None if self._target.is_recurrent else self._engine.build,
                         self._runner.build if self._is_served else None,
                         timed_here=self._timer is self._engine,
                     ),
@@ -397,11 +397,6 @@ class Study:
     def shutdown(self) -> None:
         self._engine.shutdown()
         self._runner.shutdown()
-
-    @property
-    def _is_recurrent(self) -> bool:
-        """Nothing is replayed over such a target's answers: only its own prediction heads run."""
-        return bool(self._target.attention.recurrent_state_bytes)
 
     @property
     def _has_texts(self) -> bool:
@@ -506,14 +501,14 @@ class Study:
     def _has_time_for_a_run(self) -> bool:
         return self._search_left_s() > self._trial_s(self._trial_prompts)
 
-    def _trial_s(self, prompts: int, max_tokens: int | None = None) -> float:
+    def _trial_s(self, prompts: int, max_tokens: int = 0) -> float:
         """What a trial is expected to take, as short as it is planned or of ``max_tokens``. A server starts for it;
         twice a prompt where there is no room for two."""
         starts = 0 if not self._is_served else 1 if self._has_room else 2 * prompts
-        tokens = self._plan.trial_tokens if max_tokens is None else max_tokens
+        tokens = max_tokens or self._plan.trial_tokens
         return 2 * prompts * tokens * self._plan.token_s + starts * self._plan.load_s
 
-    def _measurer(self, candidates: list[Candidate] | None = None, max_tokens: int | None = None) -> RunMeasurer:
+    def _measurer(self, candidates: list[Candidate] | None = None, max_tokens: int = 0) -> RunMeasurer:
         return RunMeasurer(
             self._runner,
             self._store,
@@ -524,7 +519,7 @@ class Study:
             host=self._host.fingerprint,
             context=self._settings.context,
             threads=self._threads,
-            max_tokens=self._plan.trial_tokens if max_tokens is None else max_tokens,
+            max_tokens=max_tokens or self._plan.trial_tokens,
             place=self._place,
             forgets=self._is_served and not self._has_room,
         )

@@ -181,6 +181,11 @@ class Model:
     def label(self) -> str:
         return f"{self.name} {self.quant}"
 
+    @property
+    def is_recurrent(self) -> bool:
+        """Wholly or in some layers: its memory cannot be rolled back, so only its own prediction heads draft for it."""
+        return self.attention.recurrent_state_bytes > 0
+
 
 @dataclass(frozen=True)
 class Placement:

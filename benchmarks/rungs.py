@@ -37,7 +37,6 @@ ROLES: tuple[Role, ...] = ("target", "draft")
 CONFIGS = (Config("", 2), Config("", 4), Config("", 8), Config("", 8, p_min=0.75))
 RUN_COUNTS = (2, 4, 8)
 DRAWS = 40
-PER_BRACKET = 4
 ROUNDS = 1
 HALF_NORMAL_MEDIAN = 0.6745  # of |x|, x normal with a deviation of 1
 
@@ -113,10 +112,8 @@ def measure(
                 curve = bench.curve(role, draft, transcripts, b_max=b_max, rounds=ROUNDS)
                 curves.setdefault((role, draft.content_hash), []).append(curve)
             own = [replace(config, draft=draft.content_hash) for config in configs]
-            for start in range(0, len(own), PER_BRACKET):
-                some = bench.bracketed(transcript, draft, own[start : start + PER_BRACKET], max_tokens)
-                for config, pair in some.items():
-                    pairs.setdefault(config, []).append(pair)
+            for config, pair in bench.bracketed(transcript, draft, own, max_tokens).items():
+                pairs.setdefault(config, []).append(pair)
     return Truth(
         bench.target,
         tuple(drafts),

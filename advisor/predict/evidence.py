@@ -86,7 +86,7 @@ def side_of(model: Model, family: str, base: str) -> Side:
         bits_per_weight=8 * model.weights_bytes / model.parameters,
         load=load,
         layer_bits=_layer_bits(model),
-        is_recurrent=model.attention.recurrent_state_bytes > 0,
+        is_recurrent=model.is_recurrent,
     )
 
 

@@ -71,7 +71,7 @@ def model_remarks(asked: Outlook, catalog: Catalog, draft: Model | None) -> Iter
             f"A context of {asked.settings.context} is longer than the {target.context_length} tokens that "
             f"{target.name} was made for."
         )
-    if target.attention.recurrent_state_bytes:
+    if target.is_recurrent:
         yield (
             "The target is recurrent or hybrid: that a refused draft makes it decode again what was accepted is "
             "priced, as current llama.cpp does it; copying its state is not. No table has such a pair, the interval is "

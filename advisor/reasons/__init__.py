@@ -51,7 +51,7 @@ def explain(rec: Recommendation, category: str | None = None) -> Explanation:
         k_max=rec.settings.k_max,
         pick=rec.best or next(iter(rec.estimates), None),
         methods=_methods(rec),
-        is_upper_bound=whole.baseline.evidence == "prior" and whole.target.attention.recurrent_state_bytes > 0,
+        is_upper_bound=whole.baseline.evidence == "prior" and whole.target.is_recurrent,
         caveats=caveats(whole, drafts, category),
         left_out=left_out(rec, ground),
     )

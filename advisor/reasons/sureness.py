@@ -133,7 +133,7 @@ def _command(rec: Recommendation, best: Estimate) -> tuple[str, ...]:
     """A larger budget means more prompts, rounds and real runs. () where the files or the prompts are not known."""
     draft = rec.draft_of(best.config)
     knows_prompts = rec.workload == BUILTIN_NAME or best.evidence == "prior"
-    if not (rec.target.path and draft.path and knows_prompts) or rec.target.attention.recurrent_state_bytes:
+    if not (rec.target.path and draft.path and knows_prompts) or rec.target.is_recurrent:
         return ()
     minutes = math.ceil(2 * rec.settings.budget_s / 60)
     heat = rec.settings.sampling.temperature
@@ -156,7 +156,7 @@ def _interval(speedup: float, variance: float) -> tuple[float, float]:
 
 def _advice(rec: Recommendation, best: Estimate, sources: Sequence[Source]) -> str:
     now = f"{best.speedup_low:.2f} to {best.speedup_high:.2f}"
-    if best.evidence == "prior" and rec.target.attention.recurrent_state_bytes:
+    if best.evidence == "prior" and rec.target.is_recurrent:
         return f"Nothing was measured here, and this version cannot measure such a target: {now} is a prediction."
     if best.evidence == "prior":
         return f"Nothing was measured here. Measuring this pairing would narrow {now} most."

@@ -279,7 +279,7 @@ def test_tables_of_another_version_are_refused_by_name(database):
         open_storage(database)
 
 
-PLANS = [Plan(8, 96, 4, 96, token_s, 2, 1.0) for token_s in (0.1, 0.11)]
+PLANS = [Plan(8, 96, token_s, 2, 1.0) for token_s in (0.1, 0.11)]
 
 
 def test_machines_whose_measurements_differ_a_little_search_together(database):
