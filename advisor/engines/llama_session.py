@@ -23,7 +23,7 @@ from advisor.engines.base import CHAIN, Role
 from advisor.engines.llama_log import listen
 from advisor.engines.own_memory import at_most_more
 from advisor.engines.rounds import timed_rounds
-from advisor.engines.sampling import draft_distribution, target_distribution
+from advisor.engines.sampling import draft_distribution, target_distribution, top_probability
 from advisor.types import PLAIN_CACHE
 
 listen()
@@ -31,7 +31,6 @@ listen()
 Rows = npt.NDArray[np.float32]
 
 TEMPLATE_BYTES, TEMPLATE_TEXT = 256 << 20, 4 << 20
-TOP_N = 10  # llama.cpp compares p_min with a softmax over the draft's 10 best tokens
 
 
 class Refusal(Exception):
@@ -192,12 +191,6 @@ class Context:
             size = -used
 
 
-def top_probability(logits: Rows) -> npt.NDArray[np.float64]:
-    """Per row: the arg-max's probability under a softmax over the row's 10 best, T = 1. Shape (rows,)."""
-    best = np.partition(logits, logits.shape[1] - TOP_N, axis=1)[:, -TOP_N:].astype(np.float64)
-    return np.asarray(1.0 / np.exp(best - best.max(axis=1, keepdims=True)).sum(axis=1))
-
-
 class TargetSampler:
     """llama-server's default chain: top-k, top-p, min-p, temperature, one random draw a token; greedy at T = 0."""
 
@@ -268,7 +261,7 @@ def score(
     chosen: list[float] = []
     for start, rows in _read(draft, prompt, answer_tokens):
         proposal.extend(rows.argmax(axis=1).tolist())
-        probability.extend(top_probability(rows).tolist())
+        probability.extend(map(top_probability, rows))
         if temperature > 0:
             pairs = zip(rows, answer_tokens[start : start + len(rows)], strict=True)
             chosen.extend(draft_distribution(row, temperature).get(token, 0.0) for row, token in pairs)
@@ -318,9 +311,9 @@ def _follow(
         draft.batch.outputs[:n] = 1
         draft._run(n)
         rows = draft.rows(n)
-        best, confidence = rows.argmax(axis=1), top_probability(rows)
+        best, confidence = rows.argmax(axis=1), [top_probability(row) for row in rows]
         for index, lane in enumerate(lanes):
-            chains[alive[lane]].append(float(confidence[index]))
+            chains[alive[lane]].append(confidence[index])
             tokens[lane] = int(best[index])
             if confidence[index] < rollout["p_min"]:
                 del alive[lane]

@@ -19,6 +19,7 @@ Distribution = dict[int, float]
 """Token -> probability, of those that can be drawn."""
 
 DRAFT_TOP_K = 10  # the draft's own sampler in llama.cpp's common/speculative.cpp: top-k 10, then the temperature
+STRIPES = 384  # parts of a row, to find its best quickly
 SEED_OF_DRAFT = 0x85EBCA6B  # the draft draws from a stream of its own
 
 
@@ -39,6 +40,11 @@ def draft_distribution(row: Row, temperature: float) -> Distribution:
     return _named(ids, _softmax(row[ids].astype(np.float64) / temperature))
 
 
+def top_probability(row: Row) -> float:
+    """The arg-max's probability under a softmax over the row's 10 best, T = 1: what llama.cpp compares p_min with."""
+    return float(_softmax(row[_best(row, DRAFT_TOP_K)].astype(np.float64))[0])
+
+
 def draw(distribution: Distribution, rng: np.random.Generator) -> int:
     tokens, weights = list(distribution), np.array(list(distribution.values()))
     return int(tokens[rng.choice(len(tokens), p=weights / weights.sum())])
@@ -54,9 +60,21 @@ def accepted_or_drawn(token: int, p: Distribution, q: Distribution, rng: np.rand
 
 def _best(row: Row, count: int) -> npt.NDArray[np.intp]:
     """The ids of the largest logits, largest first."""
-    count = min(count, len(row))
-    ids = np.argpartition(row, len(row) - count)[len(row) - count :]
+    ids = _not_far(row, count)
+    count = min(count, len(ids))
+    ids = ids[np.argpartition(row[ids], len(ids) - count)[len(ids) - count :]]
     return ids[np.argsort(-row[ids], kind="stable")]
+
+
+def _not_far(row: Row, count: int) -> npt.NDArray[np.intp]:
+    """The ids of few logits, the ``count`` largest among them: all that reach the ``count``-th largest maximum of the
+    row's stripes. Maxima are found many times faster than an order."""
+    height = len(row) // STRIPES
+    if height < 2 or count > STRIPES:
+        return np.arange(len(row))
+    maxima = row[: height * STRIPES].reshape(height, STRIPES).max(axis=0)
+    low = np.partition(maxima, STRIPES - count)[STRIPES - count]
+    return np.flatnonzero(~(row < low))  # also whatever is not a number
 
 
 def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

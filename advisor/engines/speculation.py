@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from advisor.engines.llama_session import Context, Rows, TargetSampler, top_probability
+from advisor.engines.llama_session import Context, Rows, TargetSampler
 from advisor.engines.sampling import (
     SEED_OF_DRAFT,
     Distribution,
@@ -16,6 +16,7 @@ from advisor.engines.sampling import (
     draft_distribution,
     draw,
     target_distribution,
+    top_probability,
 )
 
 
@@ -73,7 +74,7 @@ class DraftModel:
 
     def _next(self, row: Rows) -> int | None:
         """The token to draft, None where the draft is not sure enough."""
-        unsure = self._p_min > 0 and top_probability(row)[0] < self._p_min
+        unsure = self._p_min > 0 and top_probability(row[0]) < self._p_min
         return None if unsure else int(row[0].argmax())
 
 
