@@ -360,6 +360,7 @@ def _followed(
             reached,
             further(short[role].anchor_s, curve.anchor_s),
             {b: further(short[role].rounds_s[b], rounds) for b, rounds in curve.rounds_s.items()},
+            further(short[role].bare_s, curve.bare_s) if curve.bare_s else (),
         )
         for role, curve in deep.items()
     }

@@ -363,12 +363,14 @@ class CostCurve:
     """Measured seconds of one decode of b tokens, b = 1 .. at a context depth.
 
     ``rounds_s[b]`` holds one value per interleaved round; ``anchor_s`` the target's t(1) of the same rounds, so that
-    ``rounds_s[b][r] / anchor_s[r]`` is free of drift.
+    ``rounds_s[b][r] / anchor_s[r]`` is free of drift. ``bare_s``, of a draft's curve: the target's pass over one token
+    right after the draft's decodes, as in a step that drafts nothing; () where it was not timed.
     """
 
     depth: int
     anchor_s: tuple[float, ...]
     rounds_s: dict[int, tuple[float, ...]]
+    bare_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from advisor.engines.base import Operation, Role, Runner
+from advisor.engines.base import BARE, Operation, Role, Runner
 from advisor.store import Store
 from advisor.types import CostCurve, Model, Placement, Sampling, Transcript
 
@@ -89,6 +89,7 @@ class CurveQuestion:
             "depth": self.depth,
             "sampled": self.sampling.temperature > 0,
             "visit": self.visit,
+            **({"bare": True} if self.role == "draft" else {}),
         }
 
 
@@ -120,10 +121,11 @@ def measure_curve(
 
 
 def curve_operations(role: Role, points: Sequence[int]) -> list[Operation]:
-    """One round: the role's decodes with the anchor around them, for the target between them too."""
+    """One round: the role's decodes with the anchor around them, for the target between them too. A draft's round has a
+    bare pass of the target after the draft's single decodes."""
     wanted: list[Operation] = [(role, b) for b in points if (role, b) != TARGET_ANCHOR]
     if role == "draft":  # short beside the anchors themselves
-        return [TARGET_ANCHOR, *wanted, TARGET_ANCHOR]
+        return [TARGET_ANCHOR, *wanted[:1], BARE, *wanted[1:], TARGET_ANCHOR]
     middle = -(-len(wanted) // 2)
     return [TARGET_ANCHOR, *wanted[:middle], TARGET_ANCHOR, *wanted[middle:], TARGET_ANCHOR]
 
@@ -134,6 +136,7 @@ def merged(visits: Sequence[CostCurve]) -> CostCurve:
         depth=visits[0].depth,
         anchor_s=tuple(anchor for visit in visits for anchor in visit.anchor_s),
         rounds_s={b: tuple(s for visit in visits for s in visit.rounds_s[b]) for b in visits[0].rounds_s},
+        bare_s=tuple(s for visit in visits for s in visit.bare_s) if all(visit.bare_s for visit in visits) else (),
     )
 
 
@@ -176,6 +179,15 @@ def prices(curve: CostCurve, role: Role, unit: Reference, b_max: int) -> Floats:
     return np.hstack([np.zeros((len(lines), 1)), lines])
 
 
+def bare_prices(draft: CostCurve) -> Floats:
+    """What a step that drafts nothing pays for its target pass: each round's, in passes of plain decoding, shape
+    (rounds,). 1 where it was not timed.
+
+    It is a price of its own: between the decodes of a draft the same pass takes several percent longer on a CPU.
+    """
+    return np.asarray(draft.bare_s) / np.asarray(draft.anchor_s) if draft.bare_s else np.ones(1)
+
+
 def _shared_part(curves: Sequence[CostCurve]) -> float:
     """The slope of log(decode) over log(anchor), each point of each curve about its own mean; ridge towards 1."""
     sum_xy, sum_xx = PRIOR_ROUNDS * PRIOR_LOG_SD**2, PRIOR_ROUNDS * PRIOR_LOG_SD**2
@@ -209,4 +221,5 @@ def _curve(operations: Sequence[Operation], rounds: Sequence[Sequence[float]], r
     }
     if role == "target":
         points[1] = anchors
-    return CostCurve(depth, anchors, dict(sorted(points.items())))
+    bare = tuple(one[operations.index(BARE)] for one in rounds) if BARE in operations else ()
+    return CostCurve(depth, anchors, dict(sorted(points.items())), bare)

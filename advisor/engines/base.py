@@ -14,7 +14,8 @@ from typing import Literal, Protocol
 from advisor.types import PLAIN_CACHE, Build, Config, Message, Model, Placement, Run, Sampling, Trace, Transcript
 
 Role = Literal["target", "draft"]
-Operation = tuple[Role, int]
+Operation = tuple[Role | Literal["bare"], int]
+BARE: Operation = ("bare", 1)  # a target pass without drafted tokens right after the draft's decodes, as a step has it
 
 CHAIN: dict[Role, int] = {"target": 2, "draft": 4}  # an operation of one token is timed over this many in a row
 LONGEST_CHAIN = max(CHAIN.values())

@@ -158,7 +158,7 @@ class LlamaServer:
         budget_s: float,
     ) -> list[list[float]]:
         """As an engine does, by tiny requests (see ``server_decodes.py``)."""
-        roles: list[Role] = list(dict.fromkeys(role for role, _ in operations))
+        roles: list[Role] = [role for role in HOLDS_ALONE if any(one[0] == role for one in operations)]
 
         def ask(serving: Mapping[Duty, _Serving]) -> list[list[float]]:
             servers = {role: serving[HOLDS_ALONE[role]].server for role in roles}

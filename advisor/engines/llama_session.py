@@ -19,7 +19,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from advisor.engines.base import CHAIN, Role
+from advisor.engines.base import BARE, CHAIN, Operation
 from advisor.engines.llama_log import listen
 from advisor.engines.own_memory import at_most_more
 from advisor.engines.rounds import timed_rounds
@@ -324,7 +324,7 @@ def _follow(
 
 def time_decodes(
     contexts: dict[str, Context],
-    operations: list[tuple[Role, int]],
+    operations: list[Operation],
     tokens: list[int],
     depth: int,
     sampling: dict[str, Any],
@@ -334,11 +334,11 @@ def time_decodes(
     """Seconds of each operation, one list a round; rounds are interleaved and stop early when ``budget_s`` is spent.
 
     Operations are the ones a run is made of, at context ``depth``. ("target", b) decodes b tokens and samples each;
-    ("target", 1) follows another like it, as in plain decoding: right after a larger decode it is several percent
+    ("target", 1) follows another like it, as in plain decoding, BARE whatever came before it: that is several percent
     slower. ("draft", 1) proposes one token, averaged over a chain of 4 as drafting runs; ("draft", b) re-evaluates b.
     Decoding starts from a prefill of ``tokens[:depth]`` and goes on with the text itself.
     """
-    for role in {role for role, _ in operations}:
+    for role, _ in set(operations) - {BARE}:
         contexts[role].hold(tokens[:depth])
     sampler = TargetSampler(contexts["target"], sampling) if "target" in contexts else None
     text = tokens[depth:]
@@ -358,15 +358,15 @@ def time_decodes(
 
 def _time_round(
     contexts: dict[str, Context],
-    operations: list[tuple[Role, int]],
+    operations: list[Operation],
     text: list[int],
     depth: int,
     sampler: TargetSampler | None,
 ) -> list[float]:
     seconds = []
     for role, b in operations:
-        context = contexts[role]
-        singles = CHAIN[role] if b == 1 else 0
+        context = contexts["draft" if role == "draft" else "target"]
+        singles = CHAIN[role] if b == 1 and role != "bare" else 0
         if (role, b) == ("target", 1):
             _target_pass(context, sampler, text[:1])
         started = time.perf_counter()
@@ -376,7 +376,7 @@ def _time_round(
             else:
                 context.decode(text[index : index + 1], outputs=1)
                 context.rows(1)[0].argmax()
-        if not singles and role == "target":
+        if not singles and role != "draft":
             _target_pass(context, sampler, text[:b])
         elif not singles:
             context.decode(text[:b], outputs=1)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from advisor.engines.base import CHAIN, Operation, Role
+from advisor.engines.base import BARE, CHAIN, Operation, Role
 from advisor.engines.rounds import timed_rounds
 from advisor.engines.server_process import Server
 from advisor.errors import EngineRefusal
@@ -36,7 +36,7 @@ def time_decodes(
     asked = _Asked(servers, tuple(tokens), depth, request)
     started = time.perf_counter()
     for operation in dict.fromkeys(operations):  # warm-up: the context is read once
-        if operation[1] == 1:
+        if operation[1] == 1 and operation != BARE:
             asked.seconds(operation)
     return timed_rounds(
         lambda: [asked.seconds(operation) for operation in operations],
@@ -57,11 +57,19 @@ class _Asked:
 
     def seconds(self, operation: Operation) -> float:
         role, b = operation
+        if role == "bare":
+            return self._bare_s()
         if b == 1:
             said = self._timings(role, self._depth, 1 + CHAIN[role])
             return self._read(role, said, "predicted", 1 + CHAIN[role]) / CHAIN[role]
         self._timings(role, self._depth, 1)  # forgets what came after it the last time
         return self._read(role, self._timings(role, self._depth + b, 1), "prompt", b)
+
+    def _bare_s(self) -> float:
+        """The same request as any other decode, of one token; the draft decodes one between."""
+        self._timings("target", self._depth, 1)
+        self._timings("draft", self._depth, 1)
+        return self._read("target", self._timings("target", self._depth + 1, 1), "prompt", 1)
 
     def _timings(self, role: Role, prompt: int, generated: int) -> Mapping[str, Any]:
         body = {**self._request, "prompt": list(self._tokens[:prompt]), "n_predict": generated}

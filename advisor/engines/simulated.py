@@ -10,10 +10,11 @@ import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
+from advisor.engines.base import BARE, LoadOptions, Operation, Role, RolloutOptions
 from advisor.errors import EngineCrash
 from advisor.ngram import METHODS
 from advisor.ngram.proposer import NgramProposer
@@ -47,6 +48,7 @@ class World:
     time of the n-th timed call: drift, outliers and stalls are functions of that count. Answers repeat themselves after
     ``answer_period`` tokens, 0 = never. Where a draft agrees follows from the last ``read`` tokens of the prompt.
     ``depth_s``: what each token in the context adds to a decode of the target; ``prefill_s``: seconds a prompt token.
+    ``bare``: how many times as long a target pass takes that verifies nothing, between the decodes of a draft.
     """
 
     target_s: tuple[float, ...]
@@ -57,6 +59,7 @@ class World:
     read: int = 64
     depth_s: float = 0.0
     prefill_s: float = 0.0
+    bare: float = 1.0
     noise: Callable[[int], float] = field(default=lambda _call: 1.0)
 
     def verify_s(self, b: int) -> float:
@@ -218,7 +221,7 @@ class SimulatedEngine:
             agreed = proposals.index(False) if False in proposals else len(proposals)
             rows, depth = len(proposals) + 1, len(prompt)
             seconds = calls * self._operation_s("draft", 1, depth) + self._operation_s("draft", rows, depth)
-            seconds += self._operation_s("target", rows, depth) + self.world.overhead_s
+            seconds += self._operation_s(*(("target", rows) if proposals else BARE), depth) + self.world.overhead_s
             tally.add_step(len(proposals), agreed, seconds)
         return tally.run(answer, self._timed(tally.seconds), self.world.prefill_s * len(prompt))
 
@@ -238,9 +241,9 @@ class SimulatedEngine:
             tally.add_step(len(proposals), agreed, seconds)
         return tally.run(answer, self._timed(tally.seconds), self.world.prefill_s * len(prompt))
 
-    def _operation_s(self, role: Role, b: int, depth: int) -> float:
-        if role == "target":
-            return self.world.verify_s(b) + self.world.depth_s * depth
+    def _operation_s(self, role: Role | Literal["bare"], b: int, depth: int) -> float:
+        if role != "draft":
+            return (self.world.verify_s(b) + self.world.depth_s * depth) * (self.world.bare if role == "bare" else 1.0)
         truth = self._truth()
         options = self._options.get("draft")
         placed_s = 0.0

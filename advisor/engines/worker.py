@@ -19,7 +19,7 @@ from advisor.engines.frames import read_frame, write_frame
 
 if TYPE_CHECKING:
     from advisor.engines import llama_session, speculation
-    from advisor.engines.base import Role
+    from advisor.engines.base import Operation
     from advisor.ngram.proposer import NgramProposer
     from advisor.types import Config
 
@@ -112,7 +112,7 @@ class Session:
     def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
         from advisor.engines import llama_session
 
-        pairs: list[tuple[Role, int]] = [(role, int(b)) for role, b in operations]
+        pairs: list[Operation] = [(role, int(b)) for role, b in operations]
         return {"rounds": llama_session.time_decodes(self.contexts, pairs, **arguments)}
 
 

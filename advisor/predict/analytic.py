@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.acceptance.walk import Acceptance, Walk, pooled
-from advisor.cost.curves import Reference, prices
+from advisor.cost.curves import Reference, bare_prices, prices
 from advisor.cost.step_law import StepLaw
 from advisor.types import Config, CostCurve
 
@@ -87,6 +87,9 @@ class AnalyticModel:
         if draft_curve is not None:
             drafting = prices(draft_curve, "draft", unit, self._b_max)
         self._drafting = _Price(drafting, rng)
+        if draft_curve is not None:
+            bare = _Price(bare_prices(draft_curve)[:, None], rng)
+            self._target.middle[1], self._target.drawn[:, 1] = bare.middle[0], bare.drawn[:, 0]
 
     def speedups_over(self, config: Config, max_tokens: int) -> tuple[float, ...]:
         """By answer, over the first ``max_tokens`` tokens of each: what a run as short has to be compared with."""

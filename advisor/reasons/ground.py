@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advisor.cost.curves import Reference, prices, reference
+from advisor.cost.curves import Reference, bare_prices, prices, reference
 from advisor.cost.step_law import StepLaw, step_law
 from advisor.reasons.break_even import Prices
 from advisor.types import CostCurve, Estimate, Recommendation
@@ -42,10 +42,10 @@ class Ground:
             return cls(law, None, longest, b_max, {}, measured, token_s, corrected)
         unit = reference([rec.target_curve], list(curves.values()))
         target = np.median(prices(rec.target_curve, "target", unit, b_max), axis=0)
-        table = {
-            draft: Prices(target, np.median(prices(curve, "draft", unit, b_max), axis=0), law)
-            for draft, curve in curves.items()
-        }
+        table = {}
+        for draft, curve in curves.items():
+            beside = np.array([target[0], np.median(bare_prices(curve)), *target[2:]])
+            table[draft] = Prices(beside, np.median(prices(curve, "draft", unit, b_max), axis=0), law)
         return cls(law, unit, longest, b_max, table, measured, token_s, corrected)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -96,6 +97,7 @@ def _sources(rec: Recommendation, ground: Ground, best: Estimate) -> tuple[Sourc
     if not traces or table is None or ground.unit is None:
         return ()
     frozen_target, frozen_draft = _frozen(table.target, ground.unit), _frozen(table.draft, ground.unit)
+    frozen_draft = replace(frozen_draft, bare_s=(float(table.target[1]) * ground.unit.anchor_s,))
 
     def variance(target: CostCurve, own: CostCurve) -> float:
         model = AnalyticModel(

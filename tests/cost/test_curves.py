@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from advisor.cost.curves import (
     TARGET_ANCHOR,
     CurveQuestion,
     Reference,
+    bare_prices,
     curve_operations,
     curve_points,
     drift,
@@ -61,6 +64,15 @@ def test_prices_are_the_true_ones_in_target_passes():
     target, draft = (in_target_passes(measure(engine, store, role), role) for role in ("target", "draft"))
     assert np.median(target, axis=0).tolist() == pytest.approx([0, 1.0, 1.1, 1.2, 1.3, 2.0])
     assert np.median(draft, axis=0).tolist() == pytest.approx([0, 0.1, 0.12, 0.14, 0.16, 0.18])
+
+
+def test_the_bare_pass_is_timed_beside_the_draft_and_priced_in_plain_passes():
+    engine, store = SimulatedEngine(world(bare=1.07)), Store.in_memory()
+    both = merged([measure(engine, store, "draft", visit=visit) for visit in (0, 1)])
+    assert bare_prices(both).tolist() == pytest.approx([1.07] * 10)
+    assert measure(engine, store).bare_s == ()
+    with_an_old_one = merged([both, replace(both, bare_s=())])
+    assert bare_prices(with_an_old_one).tolist() == [1.0]
 
 
 def test_a_machine_that_slows_down_between_rounds_leaves_the_ratios_alone():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,16 @@ def test_p_min_that_stops_at_once_still_pays_for_the_attempt():
     predicted = model(hopeless, target, draft).predict(Config("d", 8, p_min=0.6))
     assert predicted.walk.drafted == 0
     assert predicted.speedup == pytest.approx(0.1 / (0.1 + 0.005 + 0.005))
+
+
+def test_a_step_that_drafts_nothing_pays_for_a_bare_pass_and_others_do_not():
+    target, draft = curve(lambda b: 0.1), curve(lambda b: 0.005)
+    slow = replace(draft, bare_s=(0.108, 0.110, 0.112))
+    slow = replace(slow, anchor_s=slow.anchor_s[:3], rounds_s={b: s[:3] for b, s in slow.rounds_s.items()})
+    hopeless = [trace(0.0, 1, 101)]
+    stopped, stubborn = (model(hopeless, target, slow).predict(Config("d", 8, p)).speedup for p in (0.6, 0.0))
+    assert stopped == pytest.approx(0.1 / (0.11 + 0.005 + 0.005))
+    assert stubborn == pytest.approx(model(hopeless, target, draft).predict(Config("d", 8)).speedup, rel=1e-3)
 
 
 def test_the_interval_covers_fresh_answers_of_the_same_kind():
