@@ -19,7 +19,7 @@ from advisor.predict.belief import shipped
 from advisor.predict.evidence import probed_cpu
 from advisor.progress import Silent
 from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, Recipe, base_model, build
-from advisor.types import Config, Host, Model, Recommendation, Sampling, Settings, Transcript
+from advisor.types import Config, Host, Model, Recommendation, Sampling, Settings
 from advisor.workload import builtin
 from benchmarks import (
     acceptance,
@@ -40,16 +40,14 @@ from benchmarks import (
 from benchmarks.measure import Bench
 from benchmarks.served import ServedEngine
 
-_Texts = tuple[Sequence[Transcript], int]
-"""Answers to run over, and so many tokens of each."""
-
 DOCS = Path(__file__).parent.parent / "docs"
 IMAGES = DOCS / "images"
 SAMPLED_SHARE = 0.15
-BRIEF_TOKENS, FINAL_TOKENS = 48, 96
+SCREENS, FINAL_TOKENS = ((32, 12), (128, 4)), 256
 LONG_BUDGET, DEMO_BUDGET_S = "5m", 210.0
 ERROR_PASSES, ERROR_TOKENS = 8, 32
-BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS = 2, 4, 32
+BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS, DEMO_FINALISTS = 2, 4, 32, 4
+SHORT_TOKENS = 48
 TEMPERATURES = (0.0, 0.8)
 RULE_TEMPERATURES = (0.6, 1.0)
 LOOP_K, LOOP_PROMPTS, LOOP_TOKENS = (2, 4, 8), 4, 48
@@ -74,8 +72,10 @@ def regret(host: Host, _seed: int) -> Iterator[str]:
     """The pick of the same command against the best of the sweep."""
     long = _long_answers(host.cores_usable)
     recommendation = long.answered.recommendation
-    cells, brief = sweep.grid(long.drafts, grid.SWEPT_K), (long.transcripts, BRIEF_TOKENS)
-    yield from _against_sweep(recommendation, long.start(), long.drafts, cells, brief, (long.transcripts, FINAL_TOKENS))
+    cells = sweep.grid(long.drafts, grid.SWEPT_K)
+    screens = [sweep.Screen(long.transcripts, tokens, kept) for tokens, kept in SCREENS]
+    final = sweep.Screen(long.transcripts, FINAL_TOKENS, 1)
+    yield from _against_sweep(recommendation, long.start(), long.drafts, cells, screens, final)
 
 
 class _LongAnswers:
@@ -158,13 +158,13 @@ def served_recommendation(host: Host, _seed: int) -> Iterator[str]:
         pipeline.Request(target_path, draft_paths, builtin(), settings, fresh=True, server=""), Silent()
     )
     bench = Bench(ServedEngine(), read_model(target_path), context=settings.context, threads=host.cores_usable)
-    transcripts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=BRIEF_TOKENS)
+    transcripts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=SHORT_TOKENS)
     found = []
-    for one in served.check(bench, rec, _by_hash(draft_paths), transcripts, BRIEF_TOKENS):
+    for one in served.check(bench, rec, _by_hash(draft_paths), transcripts, SHORT_TOKENS):
         found.append(one)
         _tell(f"{one.label}: {one.estimate.speedup:.2f}x predicted, {one.measured:.2f}x measured")
     bench.engine.shutdown()
-    drafted = served.drafted_by(llama_server.command(rec), transcripts[0].prompt_tokens, BRIEF_TOKENS)
+    drafted = served.drafted_by(llama_server.command(rec), transcripts[0].prompt_tokens, SHORT_TOKENS)
     yield from report.served(rec, found, drafted)
 
 
@@ -220,12 +220,12 @@ def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
     recommendation = pipeline.recommend(request, Silent())
     drafts = _by_hash(draft_paths)
     bench = Bench(LlamaCppPython(), read_model(target_path))
-    texts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=BRIEF_TOKENS)
+    texts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=SHORT_TOKENS)
     cells = [
         Config(draft, k, p_min) for draft in drafts for k in grid.SWEPT_K for p_min in (P_MIN_GRID[0], P_MIN_GRID[2])
     ]
-    brief = (texts[:BRIEF_PROMPTS], DEMO_TOKENS)
-    yield from _against_sweep(recommendation, bench, drafts, cells, brief, (texts, BRIEF_TOKENS))
+    screens = [sweep.Screen(texts[:BRIEF_PROMPTS], DEMO_TOKENS, DEMO_FINALISTS)]
+    yield from _against_sweep(recommendation, bench, drafts, cells, screens, sweep.Screen(texts, SHORT_TOKENS, 1))
 
 
 def _against_sweep(
@@ -233,19 +233,18 @@ def _against_sweep(
     bench: Bench,
     drafts: sweep.Drafts,
     cells: Sequence[Config],
-    brief: _Texts,
-    final: _Texts,
+    screens: Sequence[sweep.Screen],
+    final: sweep.Screen,
 ) -> Iterator[str]:
-    """The pick against the best of ``cells``: all of them run over ``brief``, the best of them and the pick over
-    ``final``. The bench is shut down."""
+    """The pick against the best of ``cells``. The bench is shut down."""
     if recommendation.best is None:
         bench.engine.shutdown()
         yield f"The advisor said: {recommendation.sentence}"
         return
-    swept = sweep.brief_sweep(bench, drafts, cells, *brief)
-    found = sweep.finals(bench, drafts, swept, recommendation.best.config, *final)
+    left = sweep.screened(bench, drafts, cells, screens)
+    found = sweep.finals(bench, drafts, left, recommendation.best.config, final.texts, final.tokens)
     bench.engine.shutdown()
-    yield from report.regret_of(found, recommendation, len(swept))
+    yield from report.regret_of(found, recommendation, [len(cells), *(screen.kept for screen in screens)], final.tokens)
 
 
 def ngram_methods(host: Host, _seed: int) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The exhaustive sweep that `advisor recommend` replaces, as draftbench runs it: start, baseline, then each pair.
 
 The whole grid at full length takes hours. Its time is extrapolated from a random sample of its cells, each run in full;
-its winner is found by running every cell briefly and the best of them again, beside the advisor's pick.
+its winner is found by running every cell briefly, the better ones longer, the best of them in turns.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import numpy as np
 from advisor.types import Config, Model, Run, Transcript
 from benchmarks.measure import Bench, tokens_per_s
 
-FINALISTS = 4
-REPEATS = 5
+CHOOSING_TURNS, REPEATS = 3, 5
 
 Drafts = Mapping[str, Model]
 """Drafts by content hash: a cell of the sweep is a Config, which names its draft so."""
@@ -45,11 +44,34 @@ class SweepTime:
 
 
 @dataclass(frozen=True)
+class Screen:
+    """Cells run over so many ``tokens`` of these answers; as many as ``kept`` go on."""
+
+    texts: Sequence[Transcript]
+    tokens: int
+    kept: int
+
+
+@dataclass(frozen=True)
 class Finalist:
     draft: str
     config: Config
-    is_pick: bool
     tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Finals:
+    """``chosen``: what the sweep found, fastest first. ``pick`` and ``best``: run again turn by turn; ``best`` is what
+    was fastest of the chosen."""
+
+    chosen: tuple[Finalist, ...]
+    pick: Finalist
+    best: Finalist
+
+    @property
+    def regret(self) -> float:
+        """1 - throughput of the pick over that of the sweep's best; negative where the pick is faster."""
+        return 1 - self.pick.tokens_per_s / self.best.tokens_per_s
 
 
 def grid(drafts: Drafts, ks: Sequence[int]) -> list[Config]:
@@ -87,44 +109,51 @@ def extrapolate(cells: int, sampled: Sequence[Timed], baseline_s: float) -> Swee
     return SweepTime(cells, tuple(sampled), baseline_s, baseline_s + cells * float(walls.mean()), error_s)
 
 
-def brief_sweep(
-    bench: Bench, drafts: Drafts, cells: Sequence[Config], transcripts: Sequence[Transcript], tokens: int
-) -> dict[Config, float]:
-    """Tokens a second of every cell over short answers: coarse, to find those that may be best."""
-    return {
-        cell: tokens_per_s([bench.speculate(one, drafts[cell.draft], cell, tokens) for one in transcripts])
-        for cell in cells
-    }
+def screened(bench: Bench, drafts: Drafts, cells: Sequence[Config], screens: Sequence[Screen]) -> list[Config]:
+    """The cells that are still among the best after every screen, fastest first."""
+    left = list(cells)
+    for screen in screens:
+        speed = {
+            cell: tokens_per_s([bench.speculate(one, drafts[cell.draft], cell, screen.tokens) for one in screen.texts])
+            for cell in left
+        }
+        left = sorted(left, key=lambda cell: -speed[cell])[: screen.kept]
+    return left
 
 
 def finals(
     bench: Bench,
     drafts: Drafts,
-    brief: Mapping[Config, float],
+    finalists: Sequence[Config],
     pick: Config,
     transcripts: Sequence[Transcript],
     tokens: int,
-) -> list[Finalist]:
-    """The pick and the best of the brief sweep, run again turn by turn: the winner of a noisy sweep looks too good.
+) -> Finals:
+    """Which of the finalists is the sweep's best, then that one against the pick, both run anew: the winner of a noisy
+    comparison looks faster in it than it is."""
+    chosen = _turn_by_turn(bench, drafts, finalists, transcripts, tokens, CHOOSING_TURNS)
+    best = max(chosen, key=lambda one: one.tokens_per_s).config
+    again = _turn_by_turn(bench, drafts, tuple(dict.fromkeys((pick, best))), transcripts, tokens, REPEATS)
+    return Finals(tuple(sorted(chosen, key=lambda one: -one.tokens_per_s)), again[0], again[-1])
 
-    The order within a turn rotates, so that no finalist always follows the same one.
-    """
-    entries = list(dict.fromkeys([pick, *sorted(brief, key=lambda cell: -brief[cell])[:FINALISTS]]))
+
+def _turn_by_turn(
+    bench: Bench,
+    drafts: Drafts,
+    entries: Sequence[Config],
+    transcripts: Sequence[Transcript],
+    tokens: int,
+    turns: int,
+) -> list[Finalist]:
+    """In the order of ``entries``. Who begins a turn rotates, so that nobody always follows the same one."""
     runs: dict[Config, list[Run]] = {config: [] for config in entries}
-    for turn in range(REPEATS):
+    for turn in range(turns):
         for one in transcripts:
             for place in range(len(entries)):
                 config = entries[(place + turn) % len(entries)]
                 runs[config].append(bench.speculate(one, drafts.get(config.draft), config, tokens))
-    return [Finalist(_label(drafts, config), config, config == pick, tokens_per_s(runs[config])) for config in entries]
+    return [Finalist(_label(drafts, config), config, tokens_per_s(runs[config])) for config in entries]
 
 
 def _label(drafts: Drafts, config: Config) -> str:
     return drafts[config.draft].label if config.draft else f"{config.method}, n = {config.ngram_size}"
-
-
-def regret(found: Sequence[Finalist]) -> float:
-    """1 - throughput of the pick over that of the sweep's best; negative where the pick is faster than all others."""
-    pick = next(one.tokens_per_s for one in found if one.is_pick)
-    others = [one.tokens_per_s for one in found if not one.is_pick]
-    return 1 - pick / max(others) if others else 0.0
