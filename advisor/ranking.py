@@ -1,4 +1,8 @@
-"""The answer: rank by the lower end of the interval, break ties towards less memory, and say no when that is true.
+"""The answer: of what is sure to help the fastest, ties broken towards less memory, and no when that is true.
+
+What is predicted before anything was replayed is ranked by the lower end of its interval instead: there the intervals
+say how much is known of a draft. After replays they say how much the answers differ from each other, which is true of
+every pairing and no reason to prefer one (docs/decisions/0020-ranking.md).
 
 A method without a draft needs neither memory nor a download: it is taken where its speedup is within the interval of
 the best draft (docs/decisions/0009-methods.md).
@@ -14,7 +18,7 @@ from advisor.types import Candidate, Config, Estimate, Model, Verdict
 
 NO_DRAFT_RUNS = "no draft can run beside this target"
 WORTH_IT = 1.05  # a speedup that can at best be less than this is none to hope for
-TIE = 0.01  # lower ends within 1 % are a tie: the machine's own noise is larger
+TIE = 0.01  # 1 % is a tie: the machine's own noise is larger
 
 
 @dataclass(frozen=True)
@@ -91,34 +95,42 @@ def rank(
     by_draft: Mapping[str, Candidate],
     tried: Callable[[Model], bool] = lambda draft: True,
 ) -> tuple[Estimate, ...]:
-    """Best first. Among those within TIE of the best lower end a draft that was ``tried`` leads, then one that is on
-    disk, then the least memory; among equal memory the one measured, then the higher lower end. A method without a
-    draft that is sure to help and whose speedup is in the interval of the best draft comes before it.
+    """Best first: those that are sure to help before others, and by ``_merit``. Among those within TIE of the best a
+    draft that was ``tried`` leads, then one that is on disk, then the least memory; among equal memory the one that was
+    measured, then the better one. A method without a draft that is sure to help and whose speedup is in the interval of
+    the best draft comes before it.
 
     Predictions of which none should help are in the order of how likely they help: by the lower end the draft that
     changes least would lead.
     """
-    ordered = sorted(estimates, key=lambda e: -e.speedup_low)
+    ordered = sorted(estimates, key=_merit, reverse=True)
     if not ordered:
         return ()
     if ordered[0].speedup_low <= 1 and all(e.evidence == "prior" for e in ordered):
         return tuple(sorted(ordered, key=lambda e: -_deviations_above_one(e)))
-    floor = ordered[0].speedup_low * (1 - TIE)
-    tied = [e for e in ordered if e.speedup_low >= floor]
+    is_sure, best = _merit(ordered[0])
+    floor = (is_sure, best * (1 - TIE))
+    tied = [e for e in ordered if _merit(e) >= floor]
 
     def order(e: Estimate) -> tuple[bool, bool, int, bool, float]:
         if not e.config.draft:
-            return False, False, 0, e.evidence != "measured", -e.speedup_low
+            return False, False, 0, e.evidence != "measured", -_merit(e)[1]
         candidate = by_draft[e.config.draft]
         draft = candidate.draft
-        return not tried(draft), not draft.path, candidate.memory_bytes, e.evidence != "measured", -e.speedup_low
+        return not tried(draft), not draft.path, candidate.memory_bytes, e.evidence != "measured", -_merit(e)[1]
 
-    ranked = [*sorted(tied, key=order), *(e for e in ordered if e.speedup_low < floor)]
+    ranked = [*sorted(tied, key=order), *(e for e in ordered if _merit(e) < floor)]
     free = next((e for e in ranked if not e.config.draft), None)
     if free is not None and max(1.0, ranked[0].speedup_low) < free.speedup and free.speedup_low > 1:
         ranked.remove(free)
         ranked.insert(0, free)
     return tuple(ranked)
+
+
+def _merit(estimate: Estimate) -> tuple[bool, float]:
+    """(whether it is sure to help, what it is ranked by)."""
+    by_itself = estimate.speedup_low if estimate.evidence == "prior" else estimate.speedup
+    return estimate.speedup_low > 1, by_itself
 
 
 def _deviations_above_one(estimate: Estimate) -> float:

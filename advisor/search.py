@@ -187,10 +187,9 @@ def next_config(belief: Belief) -> tuple[Config | None, str]:
     """The config most worth a real run, or None and why no run is worth its time."""
     sd = belief.log_sd()
     if not belief.measured:
-        best = int(np.argmax(belief.log_mean - sd))
         if np.all(belief.log_mean + CANNOT_WIN_SDS * sd < 0):
             return None, STOPPED_HOPELESS
-        return belief.configs[best], ""
+        return belief.configs[_pick(belief)], ""
     measured = np.array([config in belief.measured for config in belief.configs])
     leader = int(np.argmax(np.where(measured, belief.log_mean, -np.inf)))
     gain = expected_improvement(belief.log_mean - belief.log_mean[leader], belief.log_sd_of_difference(leader))
@@ -202,9 +201,15 @@ def next_config(belief: Belief) -> tuple[Config | None, str]:
 
 
 def unmeasured_pick(belief: Belief) -> Config | None:
-    """The config with the best lower end if no real run has confirmed it: an answer should have been seen to work."""
-    best = int(np.argmax(belief.log_mean - Z_80 * belief.log_sd()))
-    return None if belief.configs[best] in belief.measured else belief.configs[best]
+    """What would be picked now if no real run has confirmed it: an answer should have been seen to work."""
+    best = belief.configs[_pick(belief)]
+    return None if best in belief.measured else best
+
+
+def _pick(belief: Belief) -> int:
+    """Which config the answer would be (``advisor.ranking``): the fastest of those that are sure to help."""
+    is_sure = belief.log_mean > Z_80 * belief.log_sd()
+    return int(np.lexsort((belief.log_mean, is_sure))[-1])
 
 
 def expected_improvement(log_gain: Floats, sd: Floats) -> Floats:

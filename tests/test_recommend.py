@@ -16,9 +16,23 @@ CANDIDATES = [make_candidate(SMALL), make_candidate(LARGE)]
 BY_DRAFT = {one.draft.content_hash: one for one in CANDIDATES}
 
 
-def test_the_lower_end_decides_not_the_middle():
-    bold = make_estimate(SMALL, 1.9, speedup_low=1.2, speedup_high=2.6)
-    sure = make_estimate(LARGE, 1.6, speedup_low=1.5, speedup_high=1.7)
+@pytest.mark.parametrize("evidence", ["replay", "measured"])
+def test_after_replays_the_fastest_of_what_is_sure_to_help_is_picked(evidence):
+    """How much answers differ from each other is true of every pairing."""
+    fast = make_estimate(SMALL, 1.9, speedup_low=1.2, speedup_high=2.6, evidence=evidence)
+    steady = make_estimate(LARGE, 1.6, speedup_low=1.5, speedup_high=1.7, evidence=evidence)
+    assert answer([steady, fast], CANDIDATES).best == fast
+
+
+def test_what_is_not_sure_to_help_never_leads_what_is():
+    bold = make_estimate(SMALL, 1.9, speedup_low=0.99, speedup_high=3.6)
+    sure = make_estimate(LARGE, 1.2, speedup_low=1.1, speedup_high=1.3)
+    assert answer([bold, sure], CANDIDATES).best == sure
+
+
+def test_before_replays_the_lower_end_decides_not_the_middle():
+    bold = make_estimate(SMALL, 1.9, speedup_low=1.2, speedup_high=2.6, evidence="prior")
+    sure = make_estimate(LARGE, 1.6, speedup_low=1.5, speedup_high=1.7, evidence="prior")
     assert answer([bold, sure], CANDIDATES).best == sure
 
 

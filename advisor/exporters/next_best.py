@@ -39,10 +39,10 @@ def with_a_way_out(write: Text, deployment: Deployment, refusal: SettingRefused)
 
 def _expressible(write: Text, deployment: Deployment) -> Recommendation | None:
     """The recommendation with another pick: of the settings that are sure to help, and that the program can express,
-    the one with the highest lower end. What was seen of the first pick in a long context is not true of this one."""
+    the fastest. What was seen of the first pick in a long context is not true of this one."""
     rec = deployment.rec
     sure = [one for one in rec.estimates if one.speedup_low > 1 and one.config != chosen(rec)]
-    for estimate in sorted(sure, key=lambda one: -one.speedup_low):
+    for estimate in sorted(sure, key=lambda one: -one.speedup):
         other = replace(rec, best=estimate, at_depth=None)
         if _can_be_expressed(write, replace(deployment, rec=other)):
             return other

@@ -24,8 +24,8 @@ class Shared:
 
 
 def best_shared(machines: Sequence[Mapping[Config, Estimate]], counts: Sequence[int]) -> Shared | None:
-    """The config with the best geometric mean of the lower ends, as one machine's own pick has the best lower end. Only
-    configs that every machine can run compete. None where nothing beats the target alone."""
+    """The config with the best geometric mean of the lower ends: what helps every machine surely. Only configs that
+    every machine can run compete. None where nothing beats the target alone."""
     common = set.intersection(*(set(one) for one in machines)) if machines else set()
     scores = {config: _mean_log([one[config].speedup_low for one in machines], counts) for config in common}
     if not scores:
