@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from advisor.engines.base import LoadOptions, Role, RolloutOptions
+from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
 from advisor.engines.simulated import SimulatedEngine
 from advisor.engines.worker import serve
 from advisor.gguf import read_model
@@ -94,7 +94,7 @@ class SimulatedSession:
 
     def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
         self._strike("time_decodes")
-        pairs: list[tuple[Role, int]] = [(role, int(b)) for role, b in operations]
+        pairs: list[Operation] = [(role, int(b)) for role, b in operations]
         arguments["sampling"] = Sampling(**arguments["sampling"])
         asked = {"operations": operations}
         return self._kept("time_decodes", asked, lambda: {"rounds": self._engine.time_decodes(pairs, **arguments)})
