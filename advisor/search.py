@@ -76,6 +76,7 @@ def search(
     progress: Progress,
     on_trial: Callable[[Trial], None] = lambda _trial: None,
     is_stored: Callable[[Config, int], bool] = lambda _config, _prompt: True,
+    answers: int = 0,
     shared: Sharing | None = None,
     on_trial_of_others: Callable[[Trial], None] = lambda _trial: None,
     sleep: Callable[[float], None] = time.sleep,
@@ -86,7 +87,8 @@ def search(
     ``trial_s`` is what one trial is expected to take; a trial that does not fit in ``time_left_s()`` is not begun.
     ``journal`` is the file that keeps the study, None where nothing can be kept. ``proposers`` are the drafts and
     methods that were asked about, also those that have failed since. A study of the same name goes on where it stopped;
-    a run of it for which ``is_stored`` is false is lost, and measured again only where there is time.
+    a run of it for which ``is_stored`` is false is lost, and measured again only where there is time. New trials are of
+    ``prompts``; those of an earlier session may be of more, up to ``answers`` (0: no more than ``prompts``).
     ``on_trial`` sees every trial as it ends, so that an interrupt loses none. A draft or method whose engine fails is
     dropped and named in ``failed``.
 
@@ -130,7 +132,7 @@ def search(
         study = alone(error)
     progress.stage("run the best pairings", 0)
     for done, indices, pruned in earlier:
-        of_interest = [index for index in indices if index < prompts]
+        of_interest = [index for index in indices if index < max(prompts, answers)]
         lost = not all(is_stored(done, index) for index in of_interest)
         if done not in predictor.analytics or (lost and time_left_s() < trial_s):
             continue

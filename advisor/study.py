@@ -284,6 +284,7 @@ class Study:
             progress=self._progress,
             on_trial=self._trials.append,
             is_stored=measurer.is_stored,
+            answers=self._trial_prompts,
         )
         self._stop_reason = result.stop_reason
         self._reject(result.failed)

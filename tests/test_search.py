@@ -53,11 +53,7 @@ def run(p: Predictor, runner, tmp_path: Path, left_s=lambda: 1e9, drafts=("a", "
         study_name="s",
         proposers=drafts,
         k_max=8,
-        prompts=PROMPTS,
-        trial_s=10,
-        time_left_s=left_s,
-        progress=Silent(),
-        **more,
+        **{"prompts": PROMPTS, "trial_s": 10, "time_left_s": left_s, "progress": Silent(), **more},
     )
 
 
@@ -168,6 +164,17 @@ def test_stored_runs_of_an_earlier_search_cost_nothing_and_lost_ones_wait_for_ti
     lost = Runner(p, {"a": 0.90, "b": 1.0})
     found = run(p, lost, tmp_path, left_s=lambda: -5.0, is_stored=lambda config, prompt: False)
     assert (found.trials, found.stop_reason, lost.asked) == ((), STOPPED_BUDGET, [])
+
+
+def test_an_earlier_run_keeps_all_its_prompts_where_there_is_time_for_fewer_now(tmp_path):
+    """The same question with the same store is answered the same, however little of its budget is left."""
+    p = predictor({"a": 0.009, "b": 0.010})
+    first = run(p, Runner(p, {"a": 0.90, "b": 1.0}), tmp_path)
+    later = Runner(p, {"a": 0.90, "b": 1.0})
+    again = run(p, later, tmp_path, left_s=lambda: -5.0, prompts=PROMPTS - 2, answers=PROMPTS)
+    assert again.trials == first.trials
+    cut = run(p, later, tmp_path, left_s=lambda: -5.0, prompts=PROMPTS - 2)
+    assert {len(trial.runs) for trial in cut.trials} == {PROMPTS - 2}  # a workload of fewer answers
 
 
 def test_a_draft_that_crashes_on_runs_of_an_earlier_search_is_dropped_too(tmp_path):
