@@ -19,7 +19,7 @@ from advisor.predict.belief import shipped
 from advisor.predict.evidence import probed_cpu
 from advisor.progress import Silent
 from advisor.testing.zoo import DEMO_DRAFTS, DEMO_TARGET, Recipe, base_model, build
-from advisor.types import Config, Host, Model, Recommendation, Sampling, Settings
+from advisor.types import Config, Host, Model, Recommendation, Sampling, Settings, Transcript
 from advisor.workload import builtin
 from benchmarks import (
     acceptance,
@@ -74,8 +74,8 @@ def regret(host: Host, _seed: int) -> Iterator[str]:
     recommendation = long.answered.recommendation
     cells = sweep.grid(long.drafts, grid.SWEPT_K)
     screens = [sweep.Screen(long.transcripts, tokens, kept) for tokens, kept in SCREENS]
-    final = sweep.Screen(long.transcripts, FINAL_TOKENS, 1)
-    yield from _against_sweep(recommendation, long.start(), long.drafts, cells, screens, final)
+    bench = long.start()
+    yield from _against_sweep(recommendation, bench, long.drafts, cells, screens, long.transcripts, FINAL_TOKENS)
 
 
 class _LongAnswers:
@@ -225,7 +225,7 @@ def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
         Config(draft, k, p_min) for draft in drafts for k in grid.SWEPT_K for p_min in (P_MIN_GRID[0], P_MIN_GRID[2])
     ]
     screens = [sweep.Screen(texts[:BRIEF_PROMPTS], DEMO_TOKENS, DEMO_FINALISTS)]
-    yield from _against_sweep(recommendation, bench, drafts, cells, screens, sweep.Screen(texts, SHORT_TOKENS, 1))
+    yield from _against_sweep(recommendation, bench, drafts, cells, screens, texts, SHORT_TOKENS)
 
 
 def _against_sweep(
@@ -234,17 +234,18 @@ def _against_sweep(
     drafts: sweep.Drafts,
     cells: Sequence[Config],
     screens: Sequence[sweep.Screen],
-    final: sweep.Screen,
+    texts: Sequence[Transcript],
+    tokens: int,
 ) -> Iterator[str]:
-    """The pick against the best of ``cells``. The bench is shut down."""
+    """The pick against the best of ``cells``, over so many ``tokens`` of ``texts``. The bench is shut down."""
     if recommendation.best is None:
         bench.engine.shutdown()
         yield f"The advisor said: {recommendation.sentence}"
         return
     left = sweep.screened(bench, drafts, cells, screens)
-    found = sweep.finals(bench, drafts, left, recommendation.best.config, final.texts, final.tokens)
+    found = sweep.finals(bench, drafts, left, recommendation.best.config, texts, tokens)
     bench.engine.shutdown()
-    yield from report.regret_of(found, recommendation, [len(cells), *(screen.kept for screen in screens)], final.tokens)
+    yield from report.regret_of(found, recommendation, [len(cells), *(screen.kept for screen in screens)], tokens)
 
 
 def ngram_methods(host: Host, _seed: int) -> Iterator[str]:

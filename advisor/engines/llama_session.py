@@ -19,7 +19,7 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 
-from advisor.engines.base import BARE, CHAIN, Operation
+from advisor.engines.base import CHAIN, Operation
 from advisor.engines.llama_log import listen
 from advisor.engines.own_memory import at_most_more
 from advisor.engines.rounds import timed_rounds
@@ -338,7 +338,7 @@ def time_decodes(
     slower. ("draft", 1) proposes one token, averaged over a chain of 4 as drafting runs; ("draft", b) re-evaluates b.
     Decoding starts from a prefill of ``tokens[:depth]`` and goes on with the text itself.
     """
-    for role, _ in set(operations) - {BARE}:
+    for role in {role for role, _ in operations} & contexts.keys():
         contexts[role].hold(tokens[:depth])
     sampler = TargetSampler(contexts["target"], sampling) if "target" in contexts else None
     text = tokens[depth:]
