@@ -24,7 +24,7 @@ from advisor.acceptance.replay import P_MIN_GRID
 from advisor.errors import EngineError, TargetFailure
 from advisor.journal import kept_aside, mended
 from advisor.ngram import METHODS
-from advisor.predict.predictor import Z_80, Belief, Predictor
+from advisor.predict.predictor import Belief, Predictor
 from advisor.progress import Progress
 from advisor.shared_study import Peers, Sharing, connection_errors, lies, reopened_storage
 from advisor.types import Config, Run, Trial, pooled_token_s
@@ -53,6 +53,8 @@ STOPPED_EMPTY = "no draft or method is left to run"
 
 RunPrompt = Callable[[Config, int], tuple[Run, Run]]
 """(config, prompt index) -> (baseline run, speculative run), measured one right after the other."""
+Pick = Callable[[Sequence[Trial]], Config | None]
+"""What would be answered after these trials, None where there is nothing to answer."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class SearchResult:
 def search(
     predictor: Predictor,
     run_prompt: RunPrompt,
+    pick: Pick,
     *,
     journal: Path | None,
     study_name: str,
@@ -82,7 +85,7 @@ def search(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
-    """Run configs until the answer is settled or the budget is spent.
+    """Run configs until the answer is settled or the budget is spent: the ``pick`` first, and no end before it ran.
 
     ``trial_s`` is what one trial is expected to take; a trial that does not fit in ``time_left_s()`` is not begun.
     ``journal`` is the file that keeps the study, None where nothing can be kept. ``proposers`` are the drafts and
@@ -156,9 +159,7 @@ def search(
         belief = predictor.believe(trials)
         if pending:
             belief = predictor.believe([*trials, *lies(pending, belief, predictor.analytics)])
-        config, reason = next_config(belief)
-        if reason == STOPPED_SETTLED:
-            config = unmeasured_pick(belief)
+        config, reason = next_config(belief, lambda: pick(trials))
         if config is None and pending and time_left_s() >= trial_s:
             sleep(LOOK_UP_S)
             continue
@@ -185,33 +186,25 @@ def search(
             drop(config, error)
 
 
-def next_config(belief: Belief) -> tuple[Config | None, str]:
+def next_config(belief: Belief, pick: Callable[[], Config | None]) -> tuple[Config | None, str]:
     """The config most worth a real run, or None and why no run is worth its time."""
     sd = belief.log_sd()
+    hopeless = belief.log_mean + CANNOT_WIN_SDS * sd < 0
     if not belief.measured:
-        if np.all(belief.log_mean + CANNOT_WIN_SDS * sd < 0):
+        if np.all(hopeless):
             return None, STOPPED_HOPELESS
-        return belief.configs[_pick(belief)], ""
+        first = pick()
+        return (first if first in belief.configs else belief.configs[int(np.argmax(belief.log_mean))]), ""
     measured = np.array([config in belief.measured for config in belief.configs])
     leader = int(np.argmax(np.where(measured, belief.log_mean, -np.inf)))
     gain = expected_improvement(belief.log_mean - belief.log_mean[leader], belief.log_sd_of_difference(leader))
-    gain[measured | (belief.log_mean + CANNOT_WIN_SDS * sd < 0)] = 0.0
+    gain[measured | hopeless] = 0.0
     choice = int(np.argmax(gain))
-    if gain[choice] < WORTH_A_RUN:
-        return None, STOPPED_SETTLED
-    return belief.configs[choice], ""
-
-
-def unmeasured_pick(belief: Belief) -> Config | None:
-    """What would be picked now if no real run has confirmed it: an answer should have been seen to work."""
-    best = belief.configs[_pick(belief)]
-    return None if best in belief.measured else best
-
-
-def _pick(belief: Belief) -> int:
-    """Which config the answer would be (``advisor.ranking``): the fastest of those that are sure to help."""
-    is_sure = belief.log_mean > Z_80 * belief.log_sd()
-    return int(np.lexsort((belief.log_mean, is_sure))[-1])
+    if gain[choice] >= WORTH_A_RUN:
+        return belief.configs[choice], ""
+    best = pick()  # an answer should have been seen to work
+    unseen = best in belief.configs and best not in belief.measured
+    return (best, "") if unseen else (None, STOPPED_SETTLED)
 
 
 def expected_improvement(log_gain: Floats, sd: Floats) -> Floats:

@@ -49,6 +49,7 @@ from advisor.store import Store, data_dir
 from advisor.types import (
     Baseline,
     Candidate,
+    Config,
     MeasurementNotes,
     Origin,
     Reason,
@@ -272,6 +273,7 @@ class Study:
         result = search(
             self._predictor,
             measurer,
+            lambda _trials: self._would_be_picked(),
             journal=data_dir() / "studies.journal" if self._store.on_disk else None,
             study_name=self._shared_name if self._sharing else self._name,
             shared=self._sharing,
@@ -453,6 +455,10 @@ class Study:
         ]
         nothing = NO_DRAFT_RUNS if self._asked_drafts else NOTHING_TO_PROPOSE
         return baseline, answer(estimates, self._known, nothing=nothing)
+
+    def _would_be_picked(self) -> Config | None:
+        _, found = self._answered()
+        return found.ranked[0].config if found.ranked else None
 
     @property
     def _known(self) -> list[Candidate]:

@@ -18,7 +18,7 @@ from advisor.predict.predictor import Predictor
 from advisor.progress import Silent
 from advisor.search import SearchResult, search
 from advisor.shared_study import Sharing
-from advisor.types import Config, CostCurve, Model, Run, Sampling, Transcript
+from advisor.types import Config, CostCurve, Model, Run, Sampling, Transcript, Trial
 from benchmarks.fleet import simulated_drafts
 
 MACHINES = (1, 2, 3)
@@ -67,9 +67,13 @@ def _searched(
         time.sleep(pair_s)
         return _pair(engine, drafts, config, transcripts[prompt], noise)
 
+    def pick(trials: Sequence[Trial]) -> Config:
+        return max(predictor.estimates(trials, 1.0), key=lambda one: (one.speedup_low > 1, one.speedup)).config
+
     result = search(
         predictor,
         run,
+        pick,
         journal=None,
         study_name="shared",
         proposers=[draft.content_hash for draft in drafts],
@@ -81,8 +85,7 @@ def _searched(
         on_trial=lambda trial: own.append(trial.config),
         shared=Sharing(address, str(number)),
     )
-    best = max(predictor.estimates(result.trials, 1.0), key=lambda one: one.speedup_low).config
-    pairs = [_pair(engine, drafts, best, one, None) for one in transcripts]
+    pairs = [_pair(engine, drafts, pick(result.trials), one, None) for one in transcripts]
     real = sum(base.decode_s for base, _ in pairs) / sum(run.decode_s for _, run in pairs)
     return result, len(own), real
 

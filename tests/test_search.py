@@ -45,10 +45,18 @@ class Runner:
         return Run(120, 11.9, 0), Run(120, 11.9 / speedup, 0)
 
 
-def run(p: Predictor, runner, tmp_path: Path, left_s=lambda: 1e9, drafts=("a", "b"), **more):
+def fastest(p: Predictor):
+    def pick(trials):
+        return max(p.estimates(trials, 1.0), key=lambda one: (one.speedup_low > 1, one.speedup)).config
+
+    return pick
+
+
+def run(p: Predictor, runner, tmp_path: Path, left_s=lambda: 1e9, drafts=("a", "b"), pick=None, **more):
     return search(
         p,
         runner,
+        pick or fastest(p),
         journal=tmp_path / "studies.journal",
         study_name="s",
         proposers=drafts,
@@ -64,6 +72,24 @@ def test_the_predicted_best_runs_first_and_a_true_prediction_ends_it(tmp_path):
     assert result.trials[0].config.draft == "a"
     assert result.stop_reason == STOPPED_SETTLED
     assert len(result.trials) <= 3
+
+
+def test_no_search_ends_before_what_would_be_answered_was_seen_to_work(tmp_path):
+    """Whatever the answer is chosen by: memory, methods without a draft, ties."""
+    p = predictor({"a": 0.005, "b": 0.03})
+    answers = iter([Config("a", 4), Config("b", 1), Config("b", 1)])
+    result = run(p, Runner(p, {"a": 1.0, "b": 1.0}), tmp_path, pick=lambda trials: next(answers))
+    assert result.trials[0].config == Config("a", 4)
+    assert result.trials[-1].config == Config("b", 1)
+    assert result.stop_reason == STOPPED_SETTLED
+
+
+def test_an_answer_that_is_nothing_to_search_for_asks_for_no_run(tmp_path):
+    """A prediction head, which was run before."""
+    p = predictor({"a": 0.005, "b": 0.03})
+    result = run(p, Runner(p, {"a": 1.0, "b": 1.0}), tmp_path, pick=lambda trials: Config("", 3, method="mtp"))
+    assert result.trials[0].config == max(p.analytics.values(), key=lambda one: one.speedup).config
+    assert result.stop_reason == STOPPED_SETTLED
 
 
 def test_a_leader_that_disappoints_is_compared_with_the_other_draft(tmp_path):

@@ -19,14 +19,14 @@ from advisor.cli import app
 from advisor.errors import OptionError, ServerProblem
 from advisor.plan import Plan
 from advisor.progress import Silent
-from advisor.search import _choosing, search, unmeasured_pick
+from advisor.search import _choosing, search
 from advisor.shared_study import BY, LOST_AFTER, TRIAL, Peers, Sharing, agreed, lies, open_storage
 from advisor.testing.builders import make_estimate, make_model, make_trial
 from advisor.types import Config, Trial, to_json
 from tests.fleet.cluster import ROOT
 from tests.fleet.postgres import missing, postgres
 from tests.machines import WORLD_A, Machine, machine_a, models, true_speedup
-from tests.test_search import PROMPTS, Runner, predictor
+from tests.test_search import PROMPTS, Runner, fastest, predictor
 
 __all__ = ["models"]
 COSTS = {"a": 0.01, "b": 0.02}
@@ -62,6 +62,7 @@ def shared_search(
     found = search(
         guess,
         runner,
+        fastest(guess),
         journal=None,
         study_name="s",
         proposers=sorted(COSTS),
@@ -218,7 +219,7 @@ def test_of_two_machines_that_begin_the_same_the_later_one_steps_back(database, 
 def test_a_lie_says_what_is_believed():
     guess = predictor(COSTS)
     belief = guess.believe([])
-    best = unmeasured_pick(belief)
+    best = fastest(guess)([])
     (lie,) = lies([best, Config("gone", 1)], belief, guess.analytics)
     after = guess.believe([lie])
     at = belief.configs.index(best)
