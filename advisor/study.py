@@ -368,7 +368,7 @@ class Study:
                 prompts=len(self._transcripts),
                 answer_tokens=sum(len(t.answer_tokens) for t in self._transcripts),
                 trials=len(self._all_trials),
-                anchor_drift=self._curves.drift,
+                anchor_drift=max(self._curves.drift, conclusion.drift_over(self._trials)),
                 stop_reason=stop_reason or self._stop_reason,
                 elapsed_s=elapsed_s,
                 from_store=not measured_now,

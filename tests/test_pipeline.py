@@ -574,6 +574,52 @@ def test_noise_does_not_change_the_pick_much_and_the_interval_holds(models, nois
     assert found.best.speedup_low * 0.97 <= truth <= found.best.speedup_high * 1.03
 
 
+@pytest.mark.parametrize("stalled", ["speculate", "answer"])
+def test_a_stall_in_a_real_run_does_not_change_the_pick_much_and_the_interval_holds(models, stalled):
+    """A speculative run, or a baseline beside one, takes ten times as long."""
+
+    class Stalls(SimulatedEngine):
+        over = False
+
+        def speculate(self, *arguments):
+            return self._once("speculate", super().speculate(*arguments))
+
+        def answer(self, *arguments):
+            return self._once("answer", super().answer(*arguments)) if self.runs else super().answer(*arguments)
+
+        def _once(self, what, run):
+            if what != stalled or self.over:
+                return run
+            self.over = True
+            return dataclasses.replace(run, decode_s=10 * run.decode_s)
+
+    engines = []
+    found = ask(make=Stalls, engines=engines)
+    assert any(engine.over for engine in engines)
+    truth = true_speedup(WORLD, found.best.config)
+    assert truth >= 0.95 * best_of_all(WORLD)
+    assert found.best.speedup_low * 0.97 <= truth <= found.best.speedup_high * 1.03
+
+
+def test_how_far_the_target_moved_meanwhile_is_told(models):
+    class SlowerInTheEnd(SimulatedEngine):
+        """Once real runs have begun, of which the first disappoint: there are more."""
+
+        def speculate(self, *arguments):
+            run = super().speculate(*arguments)
+            return dataclasses.replace(run, decode_s=1.4 * run.decode_s) if self.runs <= 4 else run
+
+        def _timed(self, seconds):
+            return super()._timed(seconds * (1.3 if self.runs > 4 else 1.0))
+
+    assert ask().measurement.anchor_drift == pytest.approx(0, abs=0.001)
+    moved = ask(make=SlowerInTheEnd, fresh=True)
+    assert moved.measurement.trials > 1
+    assert moved.measurement.anchor_drift == pytest.approx(0.3, abs=0.01)
+    drifting = dataclasses.replace(WORLD, noise=lambda call: 1.0 if call < 100 else 1.2)
+    assert ask(drifting, fresh=True).measurement.anchor_drift == pytest.approx(0.2, abs=0.05)
+
+
 def test_a_spent_budget_is_named_and_still_answers(models, monkeypatch):
     monkeypatch.setattr("advisor.study.Study._time_left_s", lambda self: 0.0)
     found = ask(drafts=(SMALL, MIDDLE))
