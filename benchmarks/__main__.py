@@ -6,9 +6,12 @@ Without a PART the documented ones run, and docs/benchmarks.md is written from t
 from __future__ import annotations
 
 import argparse
+import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.errors import AdvisorError
@@ -22,18 +25,19 @@ def main() -> int:
     parts = {**DOCUMENTED, **CHECKS}
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
-    parser.add_argument("--seed", type=int, default=1, help="which cells of the sweep are sampled [default: 1]")
+    parser.add_argument("--seed", type=int, help="which cells of the sweep are sampled [default: others each time]")
     parser.add_argument("--keep", action="store_true", help="write the sections of the named parts into the document")
     options = parser.parse_args()
     unknown = [name for name in options.parts if name not in parts]
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(parts)}")
     order = [title for title, _ in parts.values()]
+    seed, commit = random.randrange(1000) if options.seed is None else options.seed, _commit()
     failed = False
     for name in options.parts or DOCUMENTED:
         title, part = parts[name]
         try:
-            section = report.section(title, (*_measured(part, options.seed),))
+            section = report.section(title, (*_measured(part, seed, commit),))
         except AdvisorError as error:
             print(f"{name}: {error.what} {error.why}".strip(), file=sys.stderr, flush=True)
             failed = True
@@ -45,12 +49,22 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _measured(part: Part, seed: int) -> Iterator[str]:
+def _measured(part: Part, seed: int, commit: str) -> Iterator[str]:
     """The part's lines, then where and when they were measured."""
     host, when = probe(store_dir=data_dir()), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     yield from part(host, seed)
     yield ""
-    yield report.machine(host, LlamaCppPython().build, when)
+    yield report.machine(host, LlamaCppPython().build, when, commit)
+
+
+def _commit() -> str:
+    """Of this code, with a + where it was changed since; "unknown" outside of a repository."""
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        return found.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from advisor.errors import EngineError
 from advisor.report import json_document
 from advisor.types import Recommendation
 from benchmarks.grid import long_answers_jsonl
@@ -31,7 +32,7 @@ class Answered:
 
 
 def recommend(target: Path, drafts: Sequence[Path], *, budget: str, context: int, max_tokens: int) -> Answered:
-    """`advisor recommend` over the long answers in a process of its own. RuntimeError when it fails."""
+    """`advisor recommend` over the long answers in a process of its own. EngineError when it fails."""
     with tempfile.TemporaryDirectory() as folder:
         workload, answer = Path(folder) / "prompts.jsonl", Path(folder) / "answer.json"
         workload.write_text(long_answers_jsonl(), encoding="utf-8")
@@ -51,7 +52,7 @@ def recommend(target: Path, drafts: Sequence[Path], *, budget: str, context: int
         _, errors = process.communicate()
         wall_s = time.perf_counter() - started
         if process.returncode:
-            raise RuntimeError(f"{' '.join(command)} exited {process.returncode}:\n{errors}")
+            raise EngineError(f"{' '.join(command)} exited {process.returncode}.", why=errors)
         return Answered(wall_s, peak.stop(), json_document.load(answer.read_bytes()))
 
 

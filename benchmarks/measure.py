@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from advisor.acceptance.transcripts import spread, write_transcripts
 from advisor.cost.curves import CurveQuestion, curve_points, measure_curve, text_for_timing, typical_depth
@@ -18,7 +22,9 @@ OUTPUTS = 17
 SCORED_AT_ONCE = 64
 CURVE_BUDGET_S = 10.0
 MAX_DRIFT, ATTEMPTS = 0.15, 3
+HALF_NORMAL_MEDIAN = 0.6745  # of |x|, x normal with a deviation of 1
 
+Floats = npt.NDArray[np.float64]
 Pair = tuple[Run, Run]
 """(baseline, speculative run), measured in the same moments."""
 
@@ -101,3 +107,12 @@ class Bench:
 
 def tokens_per_s(runs: Sequence[Run]) -> float:
     return 1 / pooled_token_s(runs)
+
+
+def median_of_noise(off: Iterable[Floats]) -> float:
+    """The median error that a perfect prediction would show at most, because the measured speedups are not exact.
+
+    ``off``, of each cell: log(measured / predicted) pass by pass. How much that differs from pass to pass is taken for
+    noise; what a prediction gets wrong of single answers is in it too, so there is no more noise than this.
+    """
+    return HALF_NORMAL_MEDIAN * math.sqrt(statistics.mean(float(cell.var(ddof=1)) / len(cell) for cell in off))

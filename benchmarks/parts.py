@@ -43,14 +43,15 @@ from benchmarks.served import ServedEngine
 DOCS = Path(__file__).parent.parent / "docs"
 IMAGES = DOCS / "images"
 SAMPLED_SHARE = 0.15
-SCREENS, FINAL_TOKENS = ((32, 12), (128, 4)), 256
+FINAL_TOKENS = 256
+SCREENS: tuple[tuple[int, int, tuple[float, ...]], ...] = ((32, 12, ()), (128, 4, (0.0, 0.6)))
 LONG_BUDGET, DEMO_BUDGET_S = "5m", 210.0
 ERROR_PASSES, ERROR_TOKENS = 8, 32
 BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS, DEMO_FINALISTS = 2, 4, 32, 4
 SHORT_TOKENS = 48
 TEMPERATURES = (0.0, 0.8)
 RULE_TEMPERATURES = (0.6, 1.0)
-LOOP_K, LOOP_PROMPTS, LOOP_TOKENS = (2, 4, 8), 4, 48
+LOOP_K, LOOP_PROMPTS, LOOP_TOKENS = (2, 4, 8), 8, 48
 SERVED_BUDGET_S = 420.0
 BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
 
@@ -65,7 +66,7 @@ def time_to_answer(host: Host, seed: int) -> Iterator[str]:
     timed = [long.time_cell(one) for one in chosen[:half]]
     answered = long.answered
     timed += [long.time_cell(one) for one in chosen[half:]]
-    yield from report.time_to_answer(answered, sweep.extrapolate(len(cells), timed, baseline.wall_s))
+    yield from report.time_to_answer(answered, sweep.extrapolate(len(cells), timed, baseline.wall_s), seed)
 
 
 def regret(host: Host, _seed: int) -> Iterator[str]:
@@ -73,8 +74,8 @@ def regret(host: Host, _seed: int) -> Iterator[str]:
     long = _long_answers(host.cores_usable)
     recommendation = long.answered.recommendation
     cells = sweep.grid(long.drafts, grid.SWEPT_K)
-    screens = [sweep.Screen(long.transcripts, tokens, kept) for tokens, kept in SCREENS]
-    bench = long.start()
+    screens = [sweep.Screen(long.transcripts, tokens, kept, p_mins) for tokens, kept, p_mins in SCREENS]
+    bench = long.start(recommendation.settings.threads)
     yield from _against_sweep(recommendation, bench, long.drafts, cells, screens, long.transcripts, FINAL_TOKENS)
 
 
@@ -89,8 +90,9 @@ class _LongAnswers:
         self.transcripts = bench.transcripts(grid.long_answers(), prompts=3, max_tokens=FINAL_TOKENS)
         bench.engine.shutdown()  # no second model is open while something is timed
 
-    def start(self) -> Bench:
-        return Bench(LlamaCppPython(), self._target, context=grid.LONG_CONTEXT, threads=self._threads)
+    def start(self, threads: int = 0) -> Bench:
+        """0 ``threads``: as many as there are cores."""
+        return Bench(LlamaCppPython(), self._target, context=grid.LONG_CONTEXT, threads=threads or self._threads)
 
     def time_cell(self, config: Config | None) -> sweep.Timed:
         """None: the target alone."""
@@ -130,12 +132,15 @@ def real_server(host: Host, _seed: int) -> Iterator[str]:
     configs = [Config(draft.content_hash, k) for k in LOOP_K]
     bench.open(draft)
     beside.open(draft)
+    yield f"The server: {engine.build.engine} {engine.build.version}."
+    yield ""
     yield from report.loops(list(server_loop.loops(bench, beside, draft, configs, transcripts, LOOP_TOKENS)))
     bench.engine.shutdown()
     yield ""
     rates = server_loop.FORCED_RATES
-    yield from report.forced(list(server_loop.forced(beside, engine.server, draft, rates, transcripts, LOOP_TOKENS)))
+    found = list(server_loop.forced(beside, engine.server, draft, rates, transcripts, LOOP_TOKENS))
     engine.shutdown()
+    yield from report.forced(found, server_loop.noise(found))
 
 
 def served_acceptance(host: Host, _seed: int) -> Iterator[str]:
@@ -245,7 +250,7 @@ def _against_sweep(
     left = sweep.screened(bench, drafts, cells, screens)
     found = sweep.finals(bench, drafts, left, recommendation.best.config, texts, tokens)
     bench.engine.shutdown()
-    yield from report.regret_of(found, recommendation, [len(cells), *(screen.kept for screen in screens)], tokens)
+    yield from report.regret_of(found, recommendation, screens, len(cells), tokens)
 
 
 def ngram_methods(host: Host, _seed: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from benchmarks.rungs import Cell, Rung
 from benchmarks.scaling import Growth
 from benchmarks.served import Checked
 from benchmarks.server_loop import Forced, Loop, median_error
-from benchmarks.sweep import CHOOSING_TURNS, REPEATS, Finalist, Finals, SweepTime
+from benchmarks.sweep import CHOOSING_TURNS, REPEATS, Finalist, Finals, Screen, SweepTime
 
 MIB = 1 << 20
 FASTER_GOAL, REGRET_GOAL, PARENT_GOAL_BYTES = 20.0, 0.02, 400 * MIB
@@ -25,41 +25,45 @@ COUNTS_GOAL, NGRAM_GOAL, LOOP_GOAL, FORCED_GOAL = 0.02, 0.03, 0.95, 0.05
 REPLAY_GOALS, RUNS_GOAL = (0.04, 0.10), ("after 8 real runs", 0.03)
 
 
-def machine(host: Host, build: Build, when: str) -> str:
+def machine(host: Host, build: Build, when: str, commit: str) -> str:
     return (
-        f"Measured {when} on {host.cpu} ({' '.join(host.isa)}), {host.cores_usable} cores, "
+        f"Measured {when} at {commit} on {host.cpu} ({' '.join(host.isa)}), {host.cores_usable} cores, "
         f"{host.ram_total_bytes / 2**30:.0f} GiB RAM, {host.os}, with {build.engine} {build.version} "
         f"(llama.cpp b{build.llama_cpp_build})."
     )
 
 
-def time_to_answer(answered: Answered, sweep: SweepTime) -> Iterator[str]:
+def time_to_answer(answered: Answered, sweep: SweepTime, seed: int) -> Iterator[str]:
     faster = sweep.whole_s / answered.wall_s
     share = len(sweep.sampled) / sweep.cells
     yield from _headings("", "wall time")
     yield f"| `advisor recommend`, from an empty store | {_minutes(answered.wall_s)} |"
     yield (
         f"| exhaustive sweep, {sweep.cells} pairings and the target alone | {_minutes(sweep.whole_s)} "
-        f"± {_minutes(sweep.error_s)} |"
+        f"± {_minutes(sweep.error_s)} (one standard error) |"
     )
     yield ""
     yield (
         f"The sweep is extrapolated from {len(sweep.sampled)} of its {sweep.cells} cells ({share:.0%}), drawn at "
-        f"random and run in full ({sweep.sampled[0].tokens} tokens each): half of them before the advisor, half after."
+        f"random (seed {seed}) and run in full: half of them before the advisor, half after."
     )
+    yield ""
+    yield from _headings("draft", "k", "tokens", "wall time")
+    for one in sweep.sampled:
+        yield f"| {one.draft} | {one.k} | {one.tokens} | {_minutes(one.wall_s)} |"
     yield ""
     yield _goal(f"times faster: {faster:.1f}", f">= {FASTER_GOAL:.0f}", faster >= FASTER_GOAL)
     peak = answered.parent_peak_bytes
     yield _goal(f"peak memory of the parent process: {peak / MIB:.0f} MiB", "< 400 MiB", peak < PARENT_GOAL_BYTES)
 
 
-def regret_of(found: Finals, rec: Recommendation, cells: Sequence[int], tokens: int) -> Iterator[str]:
-    """``cells``: how many of the sweep's were run, ever longer ones; the last of them and the pick over ``tokens``."""
+def regret_of(found: Finals, rec: Recommendation, screens: Sequence[Screen], cells: int, tokens: int) -> Iterator[str]:
+    """``screens`` of the sweep's ``cells``; the last of them and the pick ran over ``tokens``."""
     yield f"The advisor said: {rec.sentence}"
     yield ""
     yield (
-        f"The sweep: {cells[0]} cells run briefly, {' then '.join(str(count) for count in cells[1:])} of them longer; "
-        f"the last {CHOOSING_TURNS} times, turn by turn, up to {tokens} tokens an answer:"
+        f"The sweep: {cells} cells; {', '.join(map(_screen, screens))}; those {CHOOSING_TURNS} times, turn by turn, "
+        f"over {tokens}:"
     )
     yield ""
     yield from _headings("draft", "k", "p_min", "tok/s")
@@ -73,6 +77,13 @@ def regret_of(found: Finals, rec: Recommendation, cells: Sequence[int], tokens: 
     yield ""
     kept = 1 - found.regret
     yield _goal(f"throughput of the pick over the sweep's best: {kept:.1%}", ">= 98 %", found.regret <= REGRET_GOAL)
+    yield f"- turn by turn: {min(found.kept_by_turn):.1%} to {max(found.kept_by_turn):.1%}"
+    yield f"- the pick over the target alone ({found.alone:.2f} tok/s): {found.pick.tokens_per_s / found.alone:.2f}x"
+
+
+def _screen(one: Screen) -> str:
+    p_mins = f" with p_min = {' and '.join(f'{p:g}' for p in one.p_mins)}" if one.p_mins else ""
+    return f"{one.tokens} tokens an answer{p_mins}, of which the best {one.kept} went on"
 
 
 def _ran(one: Finalist) -> str:
@@ -80,7 +91,7 @@ def _ran(one: Finalist) -> str:
 
 
 def errors(rungs: Sequence[Rung], cells: Sequence[Cell], noise: float) -> Iterator[str]:
-    """``noise``: the median error of a perfect prediction."""
+    """``noise``: the median error that a perfect prediction would show at most."""
     yield from _headings("rung", "cells", "median error", "90th percentile", "80 % intervals hold")
     for rung in rungs:
         yield f"| {rung.name} | {rung.cells} | {rung.median:.1%} | {rung.p90:.1%} | {rung.cover:.0%} |"
@@ -90,7 +101,11 @@ def errors(rungs: Sequence[Rung], cells: Sequence[Cell], noise: float) -> Iterat
     met = replay.median <= REPLAY_GOALS[0] and replay.p90 <= REPLAY_GOALS[1]
     yield _goal(f"replay: median {replay.median:.1%}, 90th percentile {replay.p90:.1%}", "<= 4 %, <= 10 %", met)
     yield _goal(f"{runs.name}: median {runs.median:.1%}", "<= 3 %", runs.median <= RUNS_GOAL[1])
-    yield f"- a perfect prediction would show a median of {noise:.1%}: speedups of so few passes are no more exact"
+    yield _noise(noise)
+    yield (
+        "- predicted and run are the same answers; the intervals also allow for other ones, so more than 80 % of them "
+        "should hold"
+    )
     yield ""
     yield from _headings("draft", "k", "p_min", "predicted", "measured", "error")
     for cell in cells:
@@ -154,9 +169,11 @@ def ngram(rows: Iterable[ngrams.Compared]) -> Iterator[str]:
 def loops(found: Sequence[Loop]) -> Iterator[str]:
     yield "Speedup over each build's own baseline:"
     yield ""
-    yield from _headings("k", "in process", "llama-server", "efficiency")
+    yield from _headings("k", "in process", "llama-server", "efficiency", "standard error")
     for one in found:
-        yield f"| {one.config.k} | {one.in_process:.3f} | {one.in_server:.3f} | {one.efficiency:.3f} |"
+        yield (
+            f"| {one.config.k} | {one.in_process:.3f} | {one.in_server:.3f} | {one.efficiency:.3f} | {one.error:.1%} |"
+        )
     yield ""
     middle = statistics.median(one.efficiency for one in found)
     yield _goal(f"efficiency of the in-process loop, median: {middle:.3f}", ">= 0.95", middle >= LOOP_GOAL)
@@ -179,23 +196,34 @@ def served(rec: Recommendation, found: Sequence[Checked], drafted: int) -> Itera
     yield _goal(f"the command line speculates: {drafted} tokens drafted in one answer", "> 0", drafted > 0)
 
 
-def forced(found: Sequence[Forced]) -> Iterator[str]:
+def forced(found: Sequence[Forced], noise: float) -> Iterator[str]:
+    """``noise``: the median error that a perfect prediction would show at most."""
     yield "Acceptance forced in the server; costs: decodes timed in the server:"
     yield ""
-    yield from _headings("accepted by place", "tokens a step", "predicted", "measured", "error")
+    yield from _headings("accepted by place", "tokens a step", "in whole drafts", "predicted", "measured", "error")
     for one in found:
         rates = " ".join(f"{rate:g}" for rate in one.rates)
         error = one.predicted / one.measured - 1
-        yield f"| {rates} | {one.tokens_per_step:.2f} | {one.predicted:.3f} | {one.measured:.3f} | {error:+.1%} |"
+        yield (
+            f"| {rates} | {one.tokens_per_step:.2f} | {1 + sum(one.rates):.2f} | {one.predicted:.3f} "
+            f"| {one.measured:.3f} | {error:+.1%} |"
+        )
     yield ""
     middle = median_error(found)
     yield _goal(f"median error: {middle:.1%}", "<= 5 %", middle <= FORCED_GOAL)
+    yield _noise(noise)
 
 
 def growth(found: Sequence[Growth]) -> Iterator[str]:
     for one in found:
-        yield from _headings(one.what, *(f"{one.size} = {size}" for size in one.sizes), "exponent")
-        yield "| seconds | " + " | ".join(f"{s:.2f}" for s in one.seconds) + f" | {one.exponent:.2f} |"
+        yield from _headings(one.what, *(f"{one.size} = {size}" for size in one.sizes))
+        yield "| seconds | " + " | ".join(f"{s:.2f}" for s in one.seconds) + " |"
+        yield ""
+        figure = f"{one.what}, exponent over {one.size}: {one.exponent:.2f}"
+        if one.goal is None:
+            yield f"- {figure}"
+        else:
+            yield _goal(figure, f"<= {one.goal:g}", one.exponent <= one.goal)
         yield ""
 
 
@@ -227,6 +255,10 @@ def _headings(*names: str) -> Iterator[str]:
 
 def _goal(figure: str, goal: str, met: bool) -> str:
     return f"- {figure} (goal {goal}: {'met' if met else '**not met**'})"
+
+
+def _noise(median: float) -> str:
+    return f"- measuring alone, of so few answers, would show a median of at most {median:.1%}"
 
 
 def _minutes(seconds: float) -> str:

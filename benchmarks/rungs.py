@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from advisor.catalog.load import load
 from advisor.cost.curves import merged
@@ -29,16 +27,13 @@ from advisor.predict.steady import steadied
 from advisor.predict.terms import Case
 from advisor.search import speedup_of
 from advisor.types import Config, CostCurve, Model, Trace, Transcript, Trial, Workload
-from benchmarks.measure import Bench, Pair
-
-Floats = npt.NDArray[np.float64]
+from benchmarks.measure import Bench, Floats, Pair, median_of_noise
 
 ROLES: tuple[Role, ...] = ("target", "draft")
 CONFIGS = (Config("", 2), Config("", 4), Config("", 8), Config("", 8, p_min=0.75))
 RUN_COUNTS = (2, 4, 8)
 DRAWS = 40
 ROUNDS = 1
-HALF_NORMAL_MEDIAN = 0.6745  # of |x|, x normal with a deviation of 1
 
 
 @dataclass(frozen=True)
@@ -135,17 +130,15 @@ def cells(truth: Truth) -> list[Cell]:
 
 
 def noise(truth: Truth) -> float:
-    """The median error that a perfect prediction would show, because the measured speedups are not exact themselves.
+    """The median error that a perfect prediction would show at most."""
+    analytics = truth.predictor().analytics
 
-    From how differently the passes of a cell agree with its prediction. What a prediction gets wrong of single answers
-    is in it too, so this is at most the noise.
-    """
-    predictor, variances = truth.predictor(), []
-    for trial in steadied([truth.trial(config) for config in truth.pairs]):
-        predicted = predictor.analytics[trial.config].by_prompt
-        off = np.log([b.token_s / run.token_s / predicted[i] for i, (b, run) in enumerate(trial.pairs)])
-        variances.append(float(off.var(ddof=1)) / len(off))
-    return HALF_NORMAL_MEDIAN * math.sqrt(statistics.mean(variances))
+    def off(trial: Trial) -> Floats:
+        predicted = analytics[trial.config].by_prompt
+        pairs = zip(trial.pairs, predicted, strict=True)
+        return np.asarray(np.log([base.token_s / run.token_s / one for (base, run), one in pairs]))
+
+    return median_of_noise(map(off, steadied([truth.trial(config) for config in truth.pairs])))
 
 
 def rungs(truth: Truth, *, machine: Machine | None, posterior: Posterior | None, seed: int = 0) -> list[Rung]:

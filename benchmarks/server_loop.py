@@ -8,20 +8,23 @@ Curves and runs take turns prompt by prompt: a shared machine changes by more wi
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from advisor.cost.curves import merged, prices, reference
-from advisor.cost.step_law import step_law
+from advisor.cost.step_law import StepLaw, step_law
 from advisor.engines.base import Role
-from advisor.engines.llama_server import LlamaServer
 from advisor.predict.steady import steadied
 from advisor.search import speedup_of
-from advisor.types import Config, CostCurve, Model, Sampling, Transcript, Trial
-from benchmarks.measure import Bench, Pair
+from advisor.types import Build, Config, CostCurve, Model, Run, Sampling, Transcript, Trial
+from benchmarks.measure import Bench, Floats, Pair, median_of_noise
 from benchmarks.rungs import ROLES
 
 GREEDY = Sampling()
@@ -40,13 +43,26 @@ FORCED_RATES: tuple[tuple[float, ...], ...] = (
 )
 
 
+class ForcedServer(Protocol):
+    """A server that accepts drafts as often as it is told to (LlamaServer)."""
+
+    @property
+    def build(self) -> Build: ...
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run: ...
+    def speculate_forced(
+        self, prompt: Sequence[int], config: Config, rates: Sequence[float], sampling: Sampling, max_tokens: int
+    ) -> Run: ...
+
+
 @dataclass(frozen=True)
 class Loop:
-    """Speedups of one config over the same answers: in this process and in the server, each over its own baseline."""
+    """Speedups of one config over the same answers: in this process and in the server, each over its own baseline.
+    ``error``: standard error of log(efficiency), from how much it differs between the answers."""
 
     config: Config
     in_process: float
     in_server: float
+    error: float
 
     @property
     def efficiency(self) -> float:
@@ -55,12 +71,13 @@ class Loop:
 
 @dataclass(frozen=True)
 class Forced:
-    """``tokens_per_step`` as the server counted it."""
+    """``tokens_per_step`` as the server counted it. ``off``: log(measured / predicted) answer by answer."""
 
     rates: tuple[float, ...]
     tokens_per_step: float
     predicted: float
     measured: float
+    off: Floats
 
 
 def loops(
@@ -71,21 +88,27 @@ def loops(
     transcripts: Sequence[Transcript],
     max_tokens: int,
 ) -> Iterator[Loop]:
-    """In-process runs and requests to the server take turns."""
-    pairs: dict[tuple[Config, str], list[Pair]] = {}
-    for one in transcripts:
-        for config in configs:
-            for name, engine in (("ours", bench), ("theirs", served)):
-                baseline = engine.answer(one, max_tokens)
-                run = engine.speculate(one, draft, config, max_tokens)
-                pairs.setdefault((config, name), []).append((baseline, run))
+    """Config by config, for which the server starts anew. In-process runs and requests to the server take turns; who
+    begins, and whether the baseline does, changes from answer to answer. Baselines are steadied as the advisor does."""
+    ours: dict[Config, list[Pair]] = {config: [] for config in configs}
+    theirs: dict[Config, list[Pair]] = {config: [] for config in configs}
     for config in configs:
-        yield Loop(config, speedup_of(pairs[config, "ours"]), speedup_of(pairs[config, "theirs"]))
+        for turn, one in enumerate(transcripts):
+            for engine, pairs in ((bench, ours), (served, theirs))[:: -1 if turn % 2 else 1]:
+                answer = partial(engine.answer, one, max_tokens)
+                speculate = partial(engine.speculate, one, draft, config, max_tokens)
+                pairs[config].append(_pair(answer, speculate, baseline_first=turn % 4 < 2))
+    sides = ([Trial.of(config, found) for config, found in side.items()] for side in (ours, theirs))
+    for here, there in zip(*map(steadied, sides), strict=True):
+        by_answer = zip(here.pairs, there.pairs, strict=True)
+        off = np.log([speedup_of([mine]) / speedup_of([its]) for mine, its in by_answer])
+        error = float(off.std(ddof=1)) / math.sqrt(len(off))
+        yield Loop(here.config, speedup_of(here.pairs), speedup_of(there.pairs), error)
 
 
 def forced(
     bench: Bench,
-    server: LlamaServer,
+    server: ForcedServer,
     draft: Model,
     rates: Sequence[tuple[float, ...]],
     transcripts: Sequence[Transcript],
@@ -99,48 +122,59 @@ def forced(
         for role in ROLES:
             curves[role].append(bench.curve(role, draft, transcripts, b_max=b_max, rounds=CURVE_ROUNDS))
         for place in range(len(rates)):
-            one = rates[(place + turn) % len(rates)]
-            pairs[one].append(_forced_pair(server, draft, one, transcript, max_tokens, baseline_first=bool(turn % 2)))
+            one, prompt = rates[(place + turn) % len(rates)], transcript.prompt_tokens
+            config = Config(draft.content_hash, len(one))
+            answer = partial(server.answer, prompt, GREEDY, max_tokens)
+            speculate = partial(server.speculate_forced, prompt, config, one, GREEDY, max_tokens)
+            pairs[one].append(_pair(answer, speculate, baseline_first=bool(turn % 2)))
     trials = steadied([Trial.of(Config(draft.content_hash, len(one)), found) for one, found in pairs.items()])
-    step = _Step(merged(curves["target"]), merged(curves["draft"]), b_max, step_law(server.build).reevaluates)
+    costs = _Costs(merged(curves["target"]), merged(curves["draft"]), b_max, step_law(server.build))
     for one, trial in zip(rates, trials, strict=True):
-        steps = sum(run.steps for run in trial.runs)
-        drafted, accepted = (sum(getattr(run, name) for run in trial.runs) / steps for name in ("drafted", "accepted"))
-        yield Forced(one, 1 + accepted, (1 + accepted) / step.passes(drafted), speedup_of(trial.pairs))
+        off = [math.log(speedup_of([(base, run)]) / costs.speedup(len(one), [run])) for base, run in trial.pairs]
+        yield Forced(
+            one,
+            1 + sum(run.accepted for run in trial.runs) / sum(run.steps for run in trial.runs),
+            costs.speedup(len(one), trial.runs),
+            speedup_of(trial.pairs),
+            np.array(off),
+        )
 
 
-class _Step:
-    """What a step takes in target passes, by the curves' median rounds."""
+class _Costs:
+    """What the steps of runs cost in target passes by the step law and the curves' median rounds."""
 
-    def __init__(self, target: CostCurve, draft: CostCurve, b_max: int, reevaluates: bool) -> None:
+    def __init__(self, target: CostCurve, draft: CostCurve, b_max: int, law: StepLaw) -> None:
         unit = reference([target], [draft])
         self._t = np.median(prices(target, "target", unit, b_max), axis=0)
         self._d = np.median(prices(draft, "draft", unit, b_max), axis=0)
-        self._reevaluates = reevaluates
+        self._b_max, self._law = b_max, law
 
-    def passes(self, drafted: float) -> float:
-        """With ``drafted`` tokens on average."""
-        b = np.arange(len(self._t))
-        verified, again = (float(np.interp(drafted + 1, b, table)) for table in (self._t, self._d))
-        return verified + drafted * float(self._d[1]) + self._reevaluates * again
+    def speedup(self, k: int, runs: Sequence[Run]) -> float:
+        """Of runs that accepted what they did. Drafts have k tokens but where an answer ends."""
+        counts = [self._counts(k, run) for run in runs]
+        passes = sum(float(target @ self._t + draft @ self._d) for target, draft in counts)
+        return sum(run.steps + run.accepted for run in runs) / passes
+
+    def _counts(self, k: int, run: Run) -> tuple[Floats, Floats]:
+        whole, rest = divmod(run.drafted, k)
+        verified = Counter({k: whole})
+        verified[rest] += bool(rest)
+        verified[0] += run.steps - verified.total()
+        return self._law.counts(run.drafted, verified, self._b_max)
 
 
 def median_error(found: Sequence[Forced]) -> float:
     return statistics.median(abs(one.predicted / one.measured - 1) for one in found)
 
 
-def _forced_pair(
-    server: LlamaServer,
-    draft: Model,
-    rates: tuple[float, ...],
-    transcript: Transcript,
-    max_tokens: int,
-    *,
-    baseline_first: bool,
-) -> Pair:
-    prompt, config = transcript.prompt_tokens, Config(draft.content_hash, len(rates))
+def noise(found: Sequence[Forced]) -> float:
+    """The median error that a perfect prediction would show at most."""
+    return median_of_noise(one.off for one in found)
+
+
+def _pair(answer: Callable[[], Run], speculate: Callable[[], Run], *, baseline_first: bool) -> Pair:
     if baseline_first:
-        baseline = server.answer(prompt, GREEDY, max_tokens)
-        return baseline, server.speculate_forced(prompt, config, rates, GREEDY, max_tokens)
-    run = server.speculate_forced(prompt, config, rates, GREEDY, max_tokens)
-    return server.answer(prompt, GREEDY, max_tokens), run
+        baseline = answer()
+        return baseline, speculate()
+    run = speculate()
+    return answer(), run

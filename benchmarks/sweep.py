@@ -1,7 +1,7 @@
 """The exhaustive sweep that `advisor recommend` replaces, as draftbench runs it: start, baseline, then each pair.
 
 The whole grid at full length takes hours. Its time is extrapolated from a random sample of its cells, each run in full;
-its winner is found by running every cell briefly, the better ones longer, the best of them in turns.
+its winner is found by running every cell briefly, the better ones longer and with p_min too, the best of them in turns.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,33 +45,47 @@ class SweepTime:
 
 @dataclass(frozen=True)
 class Screen:
-    """Cells run over so many ``tokens`` of these answers; as many as ``kept`` go on."""
+    """Cells run over so many ``tokens`` of these answers, with each of ``p_mins`` (as they are where it is empty); as
+    many as ``kept`` go on."""
 
     texts: Sequence[Transcript]
     tokens: int
     kept: int
+    p_mins: tuple[float, ...] = ()
+
+    def cells(self, left: Sequence[Config]) -> list[Config]:
+        return [replace(cell, p_min=p_min) for cell in left for p_min in self.p_mins] if self.p_mins else list(left)
 
 
 @dataclass(frozen=True)
 class Finalist:
+    """``by_turn``: tokens a second in each turn over the answers."""
+
     draft: str
     config: Config
     tokens_per_s: float
+    by_turn: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Finals:
     """``chosen``: what the sweep found, fastest first. ``pick`` and ``best``: run again turn by turn; ``best`` is what
-    was fastest of the chosen."""
+    was fastest of the chosen. ``alone``: tokens a second of the target in the same turns."""
 
     chosen: tuple[Finalist, ...]
     pick: Finalist
     best: Finalist
+    alone: float
 
     @property
     def regret(self) -> float:
         """1 - throughput of the pick over that of the sweep's best; negative where the pick is faster."""
         return 1 - self.pick.tokens_per_s / self.best.tokens_per_s
+
+    @property
+    def kept_by_turn(self) -> list[float]:
+        """Throughput of the pick over that of the sweep's best, turn by turn."""
+        return [pick / best for pick, best in zip(self.pick.by_turn, self.best.by_turn, strict=True)]
 
 
 def grid(drafts: Drafts, ks: Sequence[int]) -> list[Config]:
@@ -110,14 +124,15 @@ def extrapolate(cells: int, sampled: Sequence[Timed], baseline_s: float) -> Swee
 
 
 def screened(bench: Bench, drafts: Drafts, cells: Sequence[Config], screens: Sequence[Screen]) -> list[Config]:
-    """The cells that are still among the best after every screen, fastest first."""
+    """The cells that are still among the best after every screen, fastest first. All of them run over one answer before
+    any runs over the next, so that a slow minute of the machine is nobody's fault."""
     left = list(cells)
     for screen in screens:
-        speed = {
-            cell: tokens_per_s([bench.speculate(one, drafts[cell.draft], cell, screen.tokens) for one in screen.texts])
-            for cell in left
-        }
-        left = sorted(left, key=lambda cell: -speed[cell])[: screen.kept]
+        runs: dict[Config, list[Run]] = {cell: [] for cell in screen.cells(left)}
+        for one in screen.texts:
+            for cell, found in runs.items():
+                found.append(bench.speculate(one, drafts[cell.draft], cell, screen.tokens))
+        left = sorted(runs, key=lambda cell: -tokens_per_s(runs[cell]))[: screen.kept]
     return left
 
 
@@ -131,10 +146,11 @@ def finals(
 ) -> Finals:
     """Which of the finalists is the sweep's best, then that one against the pick, both run anew: the winner of a noisy
     comparison looks faster in it than it is."""
-    chosen = _turn_by_turn(bench, drafts, finalists, transcripts, tokens, CHOOSING_TURNS)
+    chosen, _ = _turn_by_turn(bench, drafts, finalists, transcripts, tokens, CHOOSING_TURNS)
     best = max(chosen, key=lambda one: one.tokens_per_s).config
-    again = _turn_by_turn(bench, drafts, tuple(dict.fromkeys((pick, best))), transcripts, tokens, REPEATS)
-    return Finals(tuple(sorted(chosen, key=lambda one: -one.tokens_per_s)), again[0], again[-1])
+    entries = tuple(dict.fromkeys((pick, best)))
+    again, alone = _turn_by_turn(bench, drafts, entries, transcripts, tokens, REPEATS, beside=True)
+    return Finals(tuple(sorted(chosen, key=lambda one: -one.tokens_per_s)), again[0], again[-1], tokens_per_s(alone))
 
 
 def _turn_by_turn(
@@ -144,15 +160,31 @@ def _turn_by_turn(
     transcripts: Sequence[Transcript],
     tokens: int,
     turns: int,
-) -> list[Finalist]:
-    """In the order of ``entries``. Who begins a turn rotates, so that nobody always follows the same one."""
-    runs: dict[Config, list[Run]] = {config: [] for config in entries}
+    *,
+    beside: bool = False,
+) -> tuple[list[Finalist], list[Run]]:
+    """In the order of ``entries``, and runs of the target alone where they are wanted ``beside``. Who begins a turn
+    rotates, so that nobody always follows the same one."""
+    runs: dict[Config, list[list[Run]]] = {config: [] for config in entries}
+    alone: list[Run] = []
     for turn in range(turns):
+        for found in runs.values():
+            found.append([])
         for one in transcripts:
             for place in range(len(entries)):
                 config = entries[(place + turn) % len(entries)]
-                runs[config].append(bench.speculate(one, drafts.get(config.draft), config, tokens))
-    return [Finalist(_label(drafts, config), config, tokens_per_s(runs[config])) for config in entries]
+                runs[config][-1].append(bench.speculate(one, drafts.get(config.draft), config, tokens))
+            alone += [bench.answer(one, tokens)] if beside else []
+    finalists = [
+        Finalist(
+            _label(drafts, config),
+            config,
+            tokens_per_s([run for found in by_turn for run in found]),
+            tuple(map(tokens_per_s, by_turn)),
+        )
+        for config, by_turn in runs.items()
+    ]
+    return finalists, alone
 
 
 def _label(drafts: Drafts, config: Config) -> str:

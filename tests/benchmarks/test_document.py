@@ -23,6 +23,21 @@ def test_sections_stand_in_order_and_are_replaced_alone():
     assert "Not kept" not in document.with_section(text, "Third", "## Third\n", ORDER)
 
 
+def test_the_figures_of_every_run_are_kept_beside_the_last_one():
+    def section(day: int, figure: str) -> str:
+        return f"## First\n\n- {figure}\n- a remark\n\nMeasured 2026-01-0{day} 10:00 UTC at abc on CPU, 2 cores.\n"
+
+    text = document.with_section("", "First", section(1, "faster: 19 (goal >= 20: **not met**)"), ORDER)
+    text = document.with_section(text, "Second", "## Second\n\nno goal\n", ORDER)
+    text = document.with_section(text, "First", section(2, "faster: 21 (goal >= 20: met)"), ORDER)
+    assert text.count("## First") == 1
+    assert text.endswith(
+        f"## {document.RUNS}\n\n| measured | part | figures |\n|---|---|---|\n"
+        "| 2026-01-01 10:00 UTC at abc | First | faster: 19 (goal >= 20: **not met**) |\n"
+        "| 2026-01-02 10:00 UTC at abc | First | faster: 21 (goal >= 20: met) |\n"
+    )
+
+
 @pytest.fixture
 def parts(monkeypatch, tmp_path):
     def works(_host, seed):

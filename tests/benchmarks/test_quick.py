@@ -8,10 +8,12 @@ import math
 import numpy as np
 import pytest
 
+from advisor.cost.prior import Machine
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
-from advisor.testing.builders import TARGET_S, make_model
-from advisor.types import Config, Message, Prompt, Workload
-from benchmarks import rungs, scaling, sweep
+from advisor.predict.belief import shipped
+from advisor.testing.builders import TARGET_S, make_model, make_recommendation
+from advisor.types import Config, Message, Prompt, Run, Workload
+from benchmarks import answer, report, rungs, scaling, server_loop, sweep
 from benchmarks.measure import Bench
 
 TARGET = make_model("Target-14B")
@@ -52,6 +54,24 @@ def test_rungs_judge_only_what_did_not_run():
     assert found["replay"].cover > 0.7
 
 
+def test_errors_are_told_with_their_goals():
+    def told(one: rungs.Truth) -> str:
+        return "\n".join(report.errors(rungs.rungs(one, machine=None, posterior=None), rungs.cells(one), 0.02))
+
+    good = told(truth())
+    assert good.count("(goal ") == good.count(": met)") == 2
+    slower = rungs.measure(Bench(Slower(WORLD), TARGET), DRAFTS, CONFIGS, WORKLOAD, passes=4, max_tokens=96)
+    assert "(goal <= 4 %, <= 10 %: **not met**)" in told(slower)
+
+
+def test_the_prior_is_judged_by_the_same_runs():
+    """It knows the sizes and the machine, and has seen neither model."""
+    found = rungs.rungs(truth(), machine=Machine("cpu", 200e9, "here"), posterior=shipped())
+    assert [rung.name for rung in found][:2] == ["prior", "replay"]
+    assert found[0].cells == found[1].cells == 12
+    assert found[1].median < found[0].median < 1
+
+
 def test_what_measuring_alone_gets_wrong_is_told_apart():
     """Runs of one prompt that vary by 10 %, and nothing else that is unknown."""
     rng = np.random.default_rng(0)
@@ -69,14 +89,16 @@ def test_what_measuring_alone_gets_wrong_is_told_apart():
     assert unsteady == pytest.approx(0.6745 * 0.1 / math.sqrt(6), rel=0.25)
 
 
+class Slower(SimulatedEngine):
+    """A loop that costs 8 % more than its decodes."""
+
+    def speculate(self, *arguments):
+        run = super().speculate(*arguments)
+        return dataclasses.replace(run, decode_s=1.08 * run.decode_s)
+
+
 def test_real_runs_teach_an_error_that_all_configs_share():
-    """A loop that costs 8 % more than its decodes: the curves cannot know, the runs can."""
-
-    class Slower(SimulatedEngine):
-        def speculate(self, *arguments):
-            run = super().speculate(*arguments)
-            return dataclasses.replace(run, decode_s=1.08 * run.decode_s)
-
+    """The curves cannot know what the loop costs beside its decodes, the runs can."""
     one = rungs.measure(Bench(Slower(WORLD), TARGET), DRAFTS, CONFIGS, WORKLOAD, passes=4, max_tokens=96)
     found = {rung.name: rung for rung in rungs.rungs(one, machine=None, posterior=None)}
     assert found["replay"].median > 0.05
@@ -111,10 +133,40 @@ def test_the_finals_find_the_regret_of_a_bad_pick():
     assert [cell.draft for cell in left] == [GOOD.content_hash] * 2
     own = sweep.finals(one, BY_HASH, left, left[0], transcripts, 64)
     assert own.regret == 0
+    assert own.kept_by_turn == [1.0] * sweep.REPEATS
+    assert own.alone == pytest.approx(1 / TARGET_S[0])
     assert own.best.config == left[0]
     poor = sweep.finals(one, BY_HASH, left, Config(POOR.content_hash, 8), transcripts, 64)
     assert poor.regret > 0.3
     assert (poor.pick.draft, poor.best.config) == (POOR.label, left[0])
+    for found, met in ((own, "met"), (poor, "**not met**")):
+        text = "\n".join(report.regret_of(found, make_recommendation(), screens, 9, 64))
+        assert f"throughput of the pick over the sweep's best: {1 - found.regret:.1%} (goal >= 98 %: {met})" in text
+        assert "9 cells; 32 tokens an answer, of which the best 5 went on" in text
+
+
+def test_the_sweep_tries_p_min_where_it_is_told_to():
+    one = bench()
+    transcripts = one.transcripts(WORKLOAD, prompts=2, max_tokens=64)
+    screens = [sweep.Screen(transcripts, 32, 2), sweep.Screen(transcripts, 64, 4, (0.0, 0.75))]
+    left = sweep.screened(one, BY_HASH, sweep.grid(BY_HASH, (2, 4, 8)), screens)
+    assert sorted(cell.p_min for cell in left) == [0.0, 0.0, 0.75, 0.75]
+
+
+def test_the_time_to_answer_is_told_with_its_goals():
+    timed = [sweep.Timed("Draft", 4, wall_s, 3072) for wall_s in (100.0, 140.0)]
+    whole = sweep.extrapolate(12, timed, baseline_s=60.0)  # 25 minutes
+
+    def told(wall_s: float, peak_mib: int) -> str:
+        answered = answer.Answered(wall_s, peak_mib << 20, make_recommendation())
+        return "\n".join(report.time_to_answer(answered, whole, seed=7))
+
+    good, bad = told(75, 399), told(80, 401)
+    assert "times faster: 20.0 (goal >= 20: met)" in good
+    assert "399 MiB (goal < 400 MiB: met)" in good
+    assert bad.count("**not met**") == 2
+    assert "2 of its 12 cells (17%), drawn at random (seed 7)" in good
+    assert "| Draft | 4 | 3072 | 100 s |" in good
 
 
 def test_the_winner_of_the_sweep_is_judged_by_runs_that_did_not_choose_it():
@@ -143,7 +195,96 @@ def test_a_cell_is_timed_with_its_start():
     assert (alone.draft, alone.tokens, len(started)) == ("target alone", 64, 2)
 
 
-def test_growth_is_measured_at_every_size():
-    found = scaling.measure(bench(), DRAFTS, WORKLOAD)
-    assert [growth.sizes for growth in found] == [(1, 2), (2, 4, 8, 16), (2, 4, 8, 16), (1, 2, 4, 8)]
-    assert scaling.Growth("x", "n", (1, 2, 4), (3.0, 6.0, 12.0)).exponent == pytest.approx(1)
+def test_the_loop_is_judged_by_speedups_over_each_builds_own_baseline():
+    texts = bench().transcripts(WORKLOAD, prompts=3, max_tokens=64)
+    faster_build = dataclasses.replace(
+        WORLD,
+        target_s=tuple(second / 2 for second in TARGET_S),
+        drafts={GOOD.content_hash: SimulatedDraft(token_s=0.004, row_s=0.00025, match={"": 0.85})},
+    )
+    configs = [Config(GOOD.content_hash, k) for k in (2, 4)]
+
+    def judged(engine: SimulatedEngine) -> list[server_loop.Loop]:
+        return list(server_loop.loops(Bench(engine, TARGET), bench(faster_build), GOOD, configs, texts, 64))
+
+    assert [one.efficiency for one in judged(SimulatedEngine(WORLD))] == pytest.approx([1, 1])
+    slower = judged(Slower(WORLD))
+    assert [one.efficiency for one in slower] == pytest.approx([1 / 1.08, 1 / 1.08])
+    assert max(one.error for one in slower) < 0.001
+    assert "median: 0.926 (goal >= 0.95: **not met**)" in "\n".join(report.loops(slower))
+
+
+class ForcedEngine(SimulatedEngine):
+    """Accepts place i of a draft in ``rates[i]`` of all steps, each of which costs ``slower`` times its decodes."""
+
+    slower = 1.0
+
+    def speculate_forced(self, prompt, config, rates, sampling, max_tokens):
+        k, rng = len(rates), np.random.default_rng([*prompt, len(rates)])
+        agreed = [int((rng.random() < np.array(rates)).sum()) for _ in range(max_tokens)]
+        step_s = k * 0.008 + 0.008 + 0.0005 * k + self.world.verify_s(k + 1)
+        seconds = self.slower * max_tokens * step_s
+        return Run(1 + max_tokens + sum(agreed), seconds, 0.0, max_tokens, k * max_tokens, sum(agreed))
+
+
+def forced(engine: ForcedEngine) -> list[server_loop.Forced]:
+    one = Bench(engine, TARGET)
+    texts = one.transcripts(WORKLOAD, prompts=4, max_tokens=64)
+    return list(server_loop.forced(one, engine, GOOD, server_loop.FORCED_RATES, texts, 64))
+
+
+def test_the_step_law_and_the_curves_are_judged_with_acceptance_forced():
+    found = forced(ForcedEngine(WORLD))
+    assert len(found) >= 6
+    assert [one.tokens_per_step for one in found] == pytest.approx([1 + sum(one.rates) for one in found], rel=0.15)
+    assert server_loop.median_error(found) < 0.001
+    assert server_loop.noise(found) < 0.001
+
+    class Slow(ForcedEngine):
+        slower = 1.08
+
+    assert [one.predicted / one.measured for one in forced(Slow(WORLD))] == pytest.approx([1.08] * len(found), rel=0.01)
+    text = "\n".join(report.forced(forced(Slow(WORLD)), 0.01))
+    assert "median error: 8.0% (goal <= 5 %: **not met**)" in text
+
+
+def test_how_far_forced_runs_can_tell_is_told():
+    """Runs that vary by 10 %, and a perfect prediction."""
+    rng = np.random.default_rng(0)
+
+    class Unsteady(ForcedEngine):
+        def speculate_forced(self, *arguments):
+            run = super().speculate_forced(*arguments)
+            return dataclasses.replace(run, decode_s=run.decode_s * math.exp(0.1 * rng.standard_normal()))
+
+    assert server_loop.noise(forced(Unsteady(WORLD))) == pytest.approx(0.6745 * 0.1 / 2, rel=0.3)
+
+
+def test_growth_is_measured_at_every_size_and_told_with_its_goal():
+    """By the simulated engine's own clock, on which replays take no time."""
+
+    class Ticks(SimulatedEngine):
+        def score(self, *arguments):
+            self.elapsed_s += 1.0
+            return super().score(*arguments)
+
+    def grown(engine: SimulatedEngine) -> list[scaling.Growth]:
+        return scaling.measure(Bench(engine, TARGET), DRAFTS, WORKLOAD, lambda: engine.elapsed_s)
+
+    drafts, replay, curve, prompts = grown(Ticks(WORLD))
+    assert (drafts.sizes, replay.sizes, curve.sizes, len(prompts.sizes)) == ((1, 2), (2, 4, 8, 16), (2, 4, 8, 16), 4)
+    assert drafts.exponent == pytest.approx(1)
+    assert replay.exponent == pytest.approx(0)
+    assert prompts.exponent == pytest.approx(1, abs=0.05)
+    text = "\n".join(report.growth([drafts, curve]))
+    assert "exponent over drafts: 1.00 (goal <= 1.1: met)" in text
+    assert "- measure the target's curve, exponent over k_max" in text
+
+    class Slows(Ticks):
+        """Every replay takes longer than the one before it."""
+
+        def score(self, *arguments):
+            self.elapsed_s += self.elapsed_s / 10
+            return super().score(*arguments)
+
+    assert "**not met**" in "\n".join(report.growth(grown(Slows(WORLD))))
