@@ -62,7 +62,7 @@ def regret_of(found: Finals, rec: Recommendation, screens: Sequence[Screen], cel
     yield f"The advisor said: {rec.sentence}"
     yield ""
     yield (
-        f"The sweep: {cells} cells; {', '.join(map(_screen, screens))}; those {CHOOSING_TURNS} times, turn by turn, "
+        f"The sweep: {cells} cells; {'; then '.join(map(_screen, screens))}; those {CHOOSING_TURNS} times, turn by turn, "
         f"over {tokens}:"
     )
     yield ""
