@@ -62,8 +62,8 @@ def regret_of(found: Finals, rec: Recommendation, screens: Sequence[Screen], cel
     yield f"The advisor said: {rec.sentence}"
     yield ""
     yield (
-        f"The sweep: {cells} cells; {'; then '.join(map(_screen, screens))}; those {CHOOSING_TURNS} times, turn by turn, "
-        f"over {tokens}:"
+        f"The sweep: {cells} cells; {'; then '.join(map(_screen, screens))}; those {CHOOSING_TURNS} times, turn by "
+        f"turn, over {tokens}:"
     )
     yield ""
     yield from _headings("draft", "k", "p_min", "tok/s")
