@@ -95,7 +95,7 @@ def rank(
     by_draft: Mapping[str, Candidate],
     tried: Callable[[Model], bool] = lambda draft: True,
 ) -> tuple[Estimate, ...]:
-    """Best first: those that are sure to help before others, and by ``_merit``. Among those within TIE of the best a
+    """Best first: those that are sure to help before others, and by ``merit``. Among those within TIE of the best a
     draft that was ``tried`` leads, then one that is on disk, then the least memory; among equal memory the one that was
     measured, then the better one. A method without a draft that is sure to help and whose speedup is in the interval of
     the best draft comes before it.
@@ -103,23 +103,23 @@ def rank(
     Predictions of which none should help are in the order of how likely they help: by the lower end the draft that
     changes least would lead.
     """
-    ordered = sorted(estimates, key=_merit, reverse=True)
+    ordered = sorted(estimates, key=merit, reverse=True)
     if not ordered:
         return ()
     if ordered[0].speedup_low <= 1 and all(e.evidence == "prior" for e in ordered):
         return tuple(sorted(ordered, key=lambda e: -_deviations_above_one(e)))
-    is_sure, best = _merit(ordered[0])
+    is_sure, best = merit(ordered[0])
     floor = (is_sure, best * (1 - TIE))
-    tied = [e for e in ordered if _merit(e) >= floor]
+    tied = [e for e in ordered if merit(e) >= floor]
 
     def order(e: Estimate) -> tuple[bool, bool, int, bool, float]:
         if not e.config.draft:
-            return False, False, 0, e.evidence != "measured", -_merit(e)[1]
+            return False, False, 0, e.evidence != "measured", -merit(e)[1]
         candidate = by_draft[e.config.draft]
         draft = candidate.draft
-        return not tried(draft), not draft.path, candidate.memory_bytes, e.evidence != "measured", -_merit(e)[1]
+        return not tried(draft), not draft.path, candidate.memory_bytes, e.evidence != "measured", -merit(e)[1]
 
-    ranked = [*sorted(tied, key=order), *(e for e in ordered if _merit(e) < floor)]
+    ranked = [*sorted(tied, key=order), *(e for e in ordered if merit(e) < floor)]
     free = next((e for e in ranked if not e.config.draft), None)
     if free is not None and max(1.0, ranked[0].speedup_low) < free.speedup and free.speedup_low > 1:
         ranked.remove(free)
@@ -127,7 +127,7 @@ def rank(
     return tuple(ranked)
 
 
-def _merit(estimate: Estimate) -> tuple[bool, float]:
+def merit(estimate: Estimate) -> tuple[bool, float]:
     """(whether it is sure to help, what it is ranked by)."""
     by_itself = estimate.speedup_low if estimate.evidence == "prior" else estimate.speedup
     return estimate.speedup_low > 1, by_itself

@@ -32,7 +32,8 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(parts)}")
     order = [title for title, _ in parts.values()]
-    seed, commit = random.randrange(1000) if options.seed is None else options.seed, _commit()
+    seed = random.randrange(1000) if options.seed is None else options.seed
+    commit = _commit()  # before anything that is kept changes the tree
     failed = False
     for name in options.parts or DOCUMENTED:
         title, part = parts[name]

@@ -140,7 +140,7 @@ def real_server(host: Host, _seed: int) -> Iterator[str]:
     rates = server_loop.FORCED_RATES
     found = list(server_loop.forced(beside, engine.server, draft, rates, transcripts, LOOP_TOKENS))
     engine.shutdown()
-    yield from report.forced(found, server_loop.noise(found))
+    yield from report.forced(found)
 
 
 def served_acceptance(host: Host, _seed: int) -> Iterator[str]:

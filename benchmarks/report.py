@@ -9,13 +9,14 @@ from pathlib import Path
 from advisor.ranking import setting_of
 from advisor.types import Build, Host, Recommendation
 from benchmarks import ngram as ngrams
+from benchmarks import server_loop
 from benchmarks.acceptance import Compared, off
 from benchmarks.answer import Answered
 from benchmarks.rules import Judged
 from benchmarks.rungs import Cell, Rung
 from benchmarks.scaling import Growth
 from benchmarks.served import Checked
-from benchmarks.server_loop import Forced, Loop, median_error
+from benchmarks.server_loop import Forced, Loop
 from benchmarks.sweep import CHOOSING_TURNS, REPEATS, Finalist, Finals, Screen, SweepTime
 
 MIB = 1 << 20
@@ -196,8 +197,7 @@ def served(rec: Recommendation, found: Sequence[Checked], drafted: int) -> Itera
     yield _goal(f"the command line speculates: {drafted} tokens drafted in one answer", "> 0", drafted > 0)
 
 
-def forced(found: Sequence[Forced], noise: float) -> Iterator[str]:
-    """``noise``: the median error that a perfect prediction would show at most."""
+def forced(found: Sequence[Forced]) -> Iterator[str]:
     yield "Acceptance forced in the server; costs: decodes timed in the server:"
     yield ""
     yield from _headings("accepted by place", "tokens a step", "in whole drafts", "predicted", "measured", "error")
@@ -209,9 +209,9 @@ def forced(found: Sequence[Forced], noise: float) -> Iterator[str]:
             f"| {one.measured:.3f} | {error:+.1%} |"
         )
     yield ""
-    middle = median_error(found)
+    middle = server_loop.median_error(found)
     yield _goal(f"median error: {middle:.1%}", "<= 5 %", middle <= FORCED_GOAL)
-    yield _noise(noise)
+    yield _noise(server_loop.noise(found))
 
 
 def growth(found: Sequence[Growth]) -> Iterator[str]:

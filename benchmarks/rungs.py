@@ -71,9 +71,13 @@ class Truth:
     pairs: Mapping[Config, Sequence[Pair]]
 
     @functools.cached_property
+    def steady_trials(self) -> list[Trial]:
+        """Baselines are steadied as the advisor steadies them: a neighbour of the machine is no error."""
+        return steadied([self.trial(config) for config in self.pairs])
+
+    @functools.cached_property
     def speedups(self) -> dict[Config, float]:
-        """Over baselines steadied as the advisor steadies them: a neighbour of the machine is no error."""
-        return {one.config: speedup_of(one.pairs) for one in steadied([self.trial(config) for config in self.pairs])}
+        return {one.config: speedup_of(one.pairs) for one in self.steady_trials}
 
     def predictor(self) -> Predictor:
         k_max = max(config.k for config in self.pairs)
@@ -138,7 +142,7 @@ def noise(truth: Truth) -> float:
         pairs = zip(trial.pairs, predicted, strict=True)
         return np.asarray(np.log([base.token_s / run.token_s / one for (base, run), one in pairs]))
 
-    return median_of_noise(map(off, steadied([truth.trial(config) for config in truth.pairs])))
+    return median_of_noise(map(off, truth.steady_trials))
 
 
 def rungs(truth: Truth, *, machine: Machine | None, posterior: Posterior | None, seed: int = 0) -> list[Rung]:

@@ -16,6 +16,7 @@ from advisor.engines.base import LoadOptions, RolloutOptions
 from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
 from advisor.predict.predictor import Predictor
 from advisor.progress import Silent
+from advisor.ranking import merit
 from advisor.search import SearchResult, search
 from advisor.shared_study import Sharing
 from advisor.types import Config, CostCurve, Model, Run, Sampling, Transcript, Trial
@@ -68,7 +69,7 @@ def _searched(
         return _pair(engine, drafts, config, transcripts[prompt], noise)
 
     def pick(trials: Sequence[Trial]) -> Config:
-        return max(predictor.estimates(trials, 1.0), key=lambda one: (one.speedup_low > 1, one.speedup)).config
+        return max(predictor.estimates(trials, 1.0), key=merit).config
 
     result = search(
         predictor,

@@ -10,6 +10,7 @@ import pytest
 from advisor.errors import EngineCrash, TargetFailure
 from advisor.plan import TRIAL_PROMPTS
 from advisor.progress import Silent
+from advisor.ranking import merit
 from advisor.search import (
     STOPPED_BUDGET,
     STOPPED_HOPELESS,
@@ -47,7 +48,7 @@ class Runner:
 
 def fastest(p: Predictor):
     def pick(trials):
-        return max(p.estimates(trials, 1.0), key=lambda one: (one.speedup_low > 1, one.speedup)).config
+        return max(p.estimates(trials, 1.0), key=merit).config
 
     return pick
 
