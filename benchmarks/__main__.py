@@ -20,6 +20,8 @@ from advisor.store import data_dir
 from benchmarks import document, report
 from benchmarks.parts import CHECKS, DOCUMENTED, Part
 
+ROOT = Path(__file__).parent.parent
+
 
 def main() -> int:
     parts = {**DOCUMENTED, **CHECKS}
@@ -33,7 +35,7 @@ def main() -> int:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(parts)}")
     order = [title for title, _ in parts.values()]
     seed = random.randrange(1000) if options.seed is None else options.seed
-    commit = _commit()  # before anything that is kept changes the tree
+    commit = commit_of(ROOT)
     failed = False
     for name in options.parts or DOCUMENTED:
         title, part = parts[name]
@@ -58,14 +60,19 @@ def _measured(part: Part, seed: int, commit: str) -> Iterator[str]:
     yield report.machine(host, LlamaCppPython().build, when, commit)
 
 
-def _commit() -> str:
-    """Of this code, with a + where it was changed since; "unknown" outside of a repository."""
-    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+def commit_of(root: Path) -> str:
+    """Of the code under root, with a + where it was changed since: the documents, which the benchmarks write, are not
+    asked. "unknown" outside of a repository."""
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-        return found.stdout.strip()
+        commit = _git(root, "rev-parse", "--short", "HEAD")
+        changed = _git(root, "diff", "--name-only", "HEAD", "--", ".", ":(exclude)docs")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{commit}+" if changed else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":
