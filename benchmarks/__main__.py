@@ -65,7 +65,7 @@ def commit_of(root: Path) -> str:
     asked. "unknown" outside of a repository."""
     try:
         commit = _git(root, "rev-parse", "--short", "HEAD")
-        changed = _git(root, "diff", "--name-only", "HEAD", "--", ".", ":(exclude)docs")
+        changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)docs")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}+" if changed else commit

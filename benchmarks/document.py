@@ -11,8 +11,9 @@ PATH = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Written by `make bench` and `python -m benchmarks PART --keep`. The models are real files of synthetic size, made from
-one small model (advisor/testing/zoo.py); each section says where and when it was measured, at which commit. A section
-shows the last run of its part; the table at the end has the figures of all.
+one small model (advisor/testing/zoo.py); each section says where and when it was measured, at which commit (a + after
+it: the code had been changed since). A section shows the last run of its part; the table at the end has the figures of
+all, also of those that were measured in an earlier way.
 """
 _HEAD_OF_RUNS = f"## {RUNS}\n\n| measured | part | figures |\n|---|---|---|"
 

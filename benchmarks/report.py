@@ -79,6 +79,8 @@ def regret_of(found: Finals, rec: Recommendation, screens: Sequence[Screen], cel
     kept = 1 - found.regret
     yield _goal(f"throughput of the pick over the sweep's best: {kept:.1%}", ">= 98 %", found.regret <= REGRET_GOAL)
     yield f"- turn by turn: {min(found.kept_by_turn):.1%} to {max(found.kept_by_turn):.1%}"
+    if any(one.p_mins for one in screens):
+        yield "- a draft length that pays only with p_min does not reach the sweep's finals: its first round has none"
     yield f"- the pick over the target alone ({found.alone:.2f} tok/s): {found.pick.tokens_per_s / found.alone:.2f}x"
 
 
@@ -106,6 +108,10 @@ def errors(rungs: Sequence[Rung], cells: Sequence[Cell], noise: float) -> Iterat
     yield (
         "- predicted and run are the same answers; the intervals also allow for other ones, so more than 80 % of them "
         "should hold"
+    )
+    yield (
+        "- baselines are steadied as the advisor steadies them; the prior is told the target's own speed, and knows "
+        "published models, not drafts made by dropping layers"
     )
     yield ""
     yield from _headings("draft", "k", "p_min", "predicted", "measured", "error")
@@ -209,6 +215,10 @@ def forced(found: Sequence[Forced]) -> Iterator[str]:
             f"| {one.measured:.3f} | {error:+.1%} |"
         )
     yield ""
+    yield (
+        "- predicted from the steps, drafts and accepted tokens that the server counted: it draws the same for every "
+        "answer of a setting, and an answer's last draft is cut, so they are not those of whole drafts"
+    )
     middle = server_loop.median_error(found)
     yield _goal(f"median error: {middle:.1%}", "<= 5 %", middle <= FORCED_GOAL)
     yield _noise(server_loop.noise(found))
@@ -221,7 +231,7 @@ def growth(found: Sequence[Growth]) -> Iterator[str]:
         yield ""
         figure = f"{one.what}, exponent over {one.size}: {one.exponent:.2f}"
         if one.goal is None:
-            yield f"- {figure}"
+            yield f"- {figure} (no goal: it has ever more points)"
         else:
             yield _goal(figure, f"<= {one.goal:g}", one.exponent <= one.goal)
         yield ""

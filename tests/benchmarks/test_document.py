@@ -90,5 +90,8 @@ def test_a_figure_is_marked_where_its_code_was_changed_and_not_for_the_document_
     assert re.fullmatch("[0-9a-f]{4,}", commit)
     (tmp_path / "docs" / "benchmarks.md").write_text("new\n")
     assert command.commit_of(tmp_path) == commit
+    (tmp_path / "more.py").write_text("new\n")
+    assert command.commit_of(tmp_path) == f"{commit}+"
+    (tmp_path / "more.py").unlink()
     (tmp_path / "code.py").write_text("new\n")
     assert command.commit_of(tmp_path) == f"{commit}+"

@@ -95,6 +95,24 @@ def test_a_run_records_the_most_memory_its_process_held(engine, target, draft):
     assert run.peak_bytes > target.weights_bytes + draft.weights_bytes
 
 
+def test_a_draft_is_freed_before_the_next_is_loaded(target: Model):
+    other = read_model(build(Recipe(29, "F16")))
+    worker = WorkerProcess()
+    for model in (target, other, target):
+        worker.ask("open", {"role": "draft", "path": model.path, "options": LOADED}, timeout_s=60)
+    assert target.weights_bytes < most_resident_bytes(worker.pid) < target.weights_bytes + other.weights_bytes
+    worker.close()
+
+
+def most_resident_bytes(pid: int) -> int:
+    """Ever; on macOS what is resident now."""
+    if sys.platform == "linux":
+        status = Path(f"/proc/{pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    use = psutil.Process(pid).memory_info()
+    return int(getattr(use, "peak_wset", use.rss))
+
+
 def test_a_killed_worker_is_a_typed_error_and_the_next_question_is_answered(engine):
     prompt = engine.tokenize([Message("user", "Hello.")])
     os.kill(engine._worker.pid, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
