@@ -58,6 +58,7 @@ class Dialect:
     metrics: bool = True
     no_repack: bool = True
     cache_ram: bool = True
+    poll: bool = False
     borrowed: bool = False
 
     def speculation(self, config: Config, draft: Sequence[str] = ()) -> list[str]:
@@ -189,6 +190,7 @@ def read_dialect(version_text: str, help_text: str) -> Dialect:
         metrics="--metrics" in options,
         no_repack="--no-repack" in options,
         cache_ram="--cache-ram" in options,
+        poll="--poll" in options,
         borrowed=said.build != number,
     )
 

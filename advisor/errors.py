@@ -15,7 +15,8 @@
     │   ├── EngineRefusal           the engine answered with an error (load failed, context too small ...)
     │   └── TargetFailure           the target alone failed, so no draft is to blame
     ├── HubError                    exit code 3: the model hub cannot be reached, refuses, or sends something else
-    └── StoreError                  exit code 3: measurements cannot be read or written
+    ├── StoreError                  exit code 3: measurements cannot be read or written
+    └── OutOfTime                   a limit of time came before there was anything to show; no user meets it
 
 The message of an error is for a person: one sentence for what happened, one for why, one for what to do.
 """
@@ -102,3 +103,10 @@ class HubError(AdvisorError):
 
 class StoreError(AdvisorError):
     pass
+
+
+class OutOfTime(AdvisorError):
+    """Nobody is to blame, so it is no EngineError: whoever set the limit goes on with what there is."""
+
+    def __init__(self) -> None:
+        super().__init__("The time for it was over.", fix="Give more --budget.")

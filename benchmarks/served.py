@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
+from advisor.engines.base import NO_LIMIT, LoadOptions, Operation, Role, RolloutOptions
 from advisor.engines.find_server import find_server
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.llama_server import LlamaServer
@@ -51,6 +51,10 @@ class ServedEngine:
         if role == "draft":
             self.replayer.open(role, model, options)
 
+    def limit(self, time_left_s: Callable[[], float]) -> None:
+        self.server.limit(time_left_s)
+        self.replayer.limit(time_left_s)
+
     def close(self, role: Role) -> None:
         self.server.close(role)
         if role == "draft":
@@ -59,25 +63,36 @@ class ServedEngine:
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
         return self.server.tokenize(messages)
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
-        return self.server.answer(prompt, sampling, max_tokens)
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
+        return self.server.answer(prompt, sampling, max_tokens, within_s)
 
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         return self.server.text(tokens)
 
-    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
-        return self.server.speculate(prompt, config, sampling, max_tokens)
+    def speculate(
+        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
+    ) -> Run:
+        return self.server.speculate(prompt, config, sampling, max_tokens, within_s)
+
+    @property
+    def sleeps(self) -> bool:
+        return self.server.sleeps
 
     @property
     def rejection_sampling(self) -> bool:
         return self.server.rejection_sampling
 
     def score(
-        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+        self,
+        transcript: Transcript,
+        rollout: RolloutOptions,
+        role: Role = "draft",
+        temperature: float = 0.0,
+        within_s: float = NO_LIMIT,
     ) -> Trace:
-        return self.replayer.score(transcript, rollout, role, temperature)
+        return self.replayer.score(transcript, rollout, role, temperature, within_s)
 
-    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
+    def weigh(self, transcript: Transcript, sampling: Sampling, within_s: float = NO_LIMIT) -> tuple[float, ...]:
         raise NotImplementedError("a server does not say how likely its tokens were")
 
     def time_decodes(
@@ -89,8 +104,11 @@ class ServedEngine:
         *,
         rounds: int,
         budget_s: float,
+        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
-        return self.server.time_decodes(operations, tokens, depth, sampling, rounds=rounds, budget_s=budget_s)
+        return self.server.time_decodes(
+            operations, tokens, depth, sampling, rounds=rounds, budget_s=budget_s, within_s=within_s
+        )
 
     def shutdown(self) -> None:
         self.server.shutdown()

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from advisor.engines.base import LoadOptions
+from advisor.engines.base import NO_LIMIT, LoadOptions
 from advisor.engines.find_server import find_server
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.llama_server import LlamaServer
@@ -78,9 +78,11 @@ _TEXT: dict[str, Any] = {"capture_output": True, "text": True, "check": False}
 class _PatientFor(WorkerProcess):
     """Gives a chat template less time than a user would have to wait for."""
 
-    def ask(self, call: str, arguments: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    def ask(
+        self, call: str, arguments: dict[str, Any], *, timeout_s: float, within_s: float = NO_LIMIT
+    ) -> dict[str, Any]:
         patience_s = TEMPLATE_PATIENCE_S if call == "render_chat" else timeout_s
-        return super().ask(call, arguments, timeout_s=patience_s)
+        return super().ask(call, arguments, timeout_s=patience_s, within_s=within_s)
 
 
 def chat_templates(folder: Path, attacks: Mapping[str, str] = ATTACKS) -> Outcome:
@@ -89,7 +91,7 @@ def chat_templates(folder: Path, attacks: Mapping[str, str] = ATTACKS) -> Outcom
     vocabulary = read_token_texts(base_model())
     for name, template in attacks.items():
         model = _model_with(folder / "template.gguf", template, vocabulary)
-        engine = LlamaCppPython(start_worker=_PatientFor)
+        engine = LlamaCppPython(start_worker=lambda _waiting: _PatientFor())
         engine.open("target", model, LoadOptions(context=512, threads=1))
         started = time.monotonic()
         try:

@@ -92,6 +92,9 @@ class SimulatedSession:
         transcript = Transcript("", tuple(prompt), tuple(answer_tokens), ended=False)
         return {"chosen": self._engine.weigh(transcript, Sampling(**sampling))}
 
+    def sleeps(self) -> dict[str, Any]:
+        return {"sleeps": True}
+
     def time_decodes(self, operations: list[list[Any]], **arguments: Any) -> dict[str, Any]:
         self._strike("time_decodes")
         pairs: list[Operation] = [(role, int(b)) for role, b in operations]

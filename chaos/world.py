@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advisor.engines.base import NO_LIMIT
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.process import WORKER_MODULE, WorkerProcess
 from advisor.engines.simulated import SimulatedDraft, World
@@ -81,20 +82,24 @@ class ImpatientWorker(WorkerProcess):
         super().__init__(module)
         self._patience_s = patience_s
 
-    def ask(self, call: str, arguments: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
-        return super().ask(call, arguments, timeout_s=min(timeout_s, self._patience_s))
+    def ask(
+        self, call: str, arguments: dict[str, Any], *, timeout_s: float, within_s: float = NO_LIMIT
+    ) -> dict[str, Any]:
+        return super().ask(call, arguments, timeout_s=min(timeout_s, self._patience_s), within_s=within_s)
 
 
 def start_engine(extra_buffers: bool, on_remedy: Callable[[], None]) -> LlamaCppPython:
     """The real engine over simulated workers."""
-    return LlamaCppPython(extra_buffers=extra_buffers, on_remedy=on_remedy, start_worker=ImpatientWorker)
+    return LlamaCppPython(
+        extra_buffers=extra_buffers, on_remedy=on_remedy, start_worker=lambda _waiting: ImpatientWorker()
+    )
 
 
 def start_real_engine(extra_buffers: bool, on_remedy: Callable[[], None]) -> LlamaCppPython:
     return LlamaCppPython(
         extra_buffers=extra_buffers,
         on_remedy=on_remedy,
-        start_worker=lambda: ImpatientWorker(WORKER_MODULE, REAL_PATIENCE_S),
+        start_worker=lambda _waiting: ImpatientWorker(WORKER_MODULE, REAL_PATIENCE_S),
     )
 
 

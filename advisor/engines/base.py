@@ -3,17 +3,24 @@
 An engine holds at most one target and one draft. Models are loaded when the first question needs them, so that an
 answer from stored measurements loads nothing. Every question may raise EngineCrash, EngineTimeout or EngineRefusal;
 after a crash or a timeout the engine can be used again and loads its models by itself.
+
+Time ends questions in two ways. ``within_s`` is for the question to keep: it looks at the clock between decodes, and
+gives what it has, or OutOfTime where that is nothing. ``limit`` is for all questions together: what is still running
+when nothing is left is stopped from outside, with OutOfTime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from advisor.types import PLAIN_CACHE, Build, Config, Message, Model, Placement, Run, Sampling, Trace, Transcript
 
 Role = Literal["target", "draft"]
+Waiting = Literal["as built", "asleep"]
+NO_LIMIT = math.inf
 Operation = tuple[Role | Literal["bare"], int]
 BARE: Operation = ("bare", 1)  # a target pass without drafted tokens right after the draft's decodes, as a step has it
 
@@ -26,7 +33,8 @@ class LoadOptions:
     """How a model is opened. ``gpu_layers`` -1 means all. ``sequences`` > 1 allows rollouts. ``outputs``: of how many
     tokens of one batch logits are wanted at once; memory is reserved for them. ``room_for_two``: a server may hold the
     target a second time, so that one that speculates and one that does not take turns without loading. ``cache_type``:
-    of keys and values, as in Placement."""
+    of keys and values, as in Placement. ``waiting``: how threads wait for each other after each operation, as this
+    build does by itself (most spin) or asleep (docs/decisions/0021-in-use.md)."""
 
     context: int
     threads: int
@@ -35,10 +43,18 @@ class LoadOptions:
     outputs: int = 1
     room_for_two: bool = True
     cache_type: str = PLAIN_CACHE
+    waiting: Waiting = "as built"
 
     @classmethod
     def of_target(
-        cls, place: Placement, context: int, threads: int, *, outputs: int, room_for_two: bool
+        cls,
+        place: Placement,
+        context: int,
+        threads: int,
+        *,
+        outputs: int,
+        room_for_two: bool,
+        waiting: Waiting = "as built",
     ) -> LoadOptions:
         """The target in its place."""
         return cls(
@@ -48,11 +64,19 @@ class LoadOptions:
             outputs=outputs,
             room_for_two=room_for_two,
             cache_type=place.cache_type,
+            waiting=waiting,
         )
 
     @classmethod
     def of_draft(
-        cls, place: Placement, context: int, threads: int, *, sequences: int = 1, outputs: int = 1
+        cls,
+        place: Placement,
+        context: int,
+        threads: int,
+        *,
+        sequences: int = 1,
+        outputs: int = 1,
+        waiting: Waiting = "as built",
     ) -> LoadOptions:
         """A draft in its place; it has the target's ``threads`` where it was given none of its own."""
         return cls(
@@ -62,6 +86,7 @@ class LoadOptions:
             sequences,
             outputs,
             cache_type=place.cache_type,
+            waiting=waiting,
         )
 
 
@@ -93,25 +118,35 @@ class Runner(Protocol):
         """Whether it can draft and verify by rejection sampling."""
 
     @property
+    def sleeps(self) -> bool:
+        """Whether this build's threads can wait for each other asleep. Asked when the target is open."""
+
+    @property
     def used(self) -> bool:
         """True when anything was asked of a model: something new was measured."""
 
+    def limit(self, time_left_s: Callable[[], float]) -> None:
+        """From now on no question goes on when ``time_left_s()`` is 0."""
+
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
-        """From now on this model has that role. It replaces the one before it."""
+        """From now on this model has that role. It replaces the one before it. Models that are open at the same time
+        wait alike."""
 
     def close(self, role: Role) -> None: ...
 
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """The target's chat template over the messages, as token ids."""
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
-        """The target alone: a baseline run."""
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
+        """The target alone: a baseline run, shorter where time ends it."""
 
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         """The tokens as text, and whether the last one ends the answer."""
 
-    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
-        """A real speculative run of target and draft."""
+    def speculate(
+        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
+    ) -> Run:
+        """A real speculative run of target and draft. Raises OutOfTime: a shorter one is not comparable."""
 
     def time_decodes(
         self,
@@ -122,8 +157,10 @@ class Runner(Protocol):
         *,
         rounds: int,
         budget_s: float,
+        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
-        """Seconds of each operation, one list a round."""
+        """Seconds of each operation, one list a round: ``rounds`` of them, fewer where ``budget_s`` is spent before one
+        begins, but one. Raises OutOfTime where that one does not end ``within_s``."""
 
     def shutdown(self) -> None: ...
 
@@ -132,10 +169,16 @@ class Engine(Runner, Protocol):
     """A runner that also looks inside: what a draft would have proposed."""
 
     def score(
-        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+        self,
+        transcript: Transcript,
+        rollout: RolloutOptions,
+        role: Role = "draft",
+        temperature: float = 0.0,
+        within_s: float = NO_LIMIT,
     ) -> Trace:
         """Replay the draft over a transcript, or let the target read it: what it would have chosen at each place. With
-        a temperature, and a transcript that knows its probabilities, the chances under rejection sampling too."""
+        a temperature, and a transcript that knows its probabilities, the chances under rejection sampling too. Raises
+        OutOfTime."""
 
-    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
-        """The probability with which the target's sampling chooses each token of the answer."""
+    def weigh(self, transcript: Transcript, sampling: Sampling, within_s: float = NO_LIMIT) -> tuple[float, ...]:
+        """The probability with which the target's sampling chooses each token of the answer. Raises OutOfTime."""

@@ -16,17 +16,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
+from advisor.engines.base import NO_LIMIT, LoadOptions, Operation, Role, RolloutOptions, Waiting
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S, WorkerProcess
-from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
+from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout, OutOfTime
 from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
 
 # llama-cpp-python does not say which llama.cpp it vendors; read from its releases.
 VENDORED_BUILDS = {"0.3.36": 11312}
 
 CALL_TIMEOUT_S = 600.0
+LATE_S = 2.0  # how much longer than allowed one decode may hold up a question before it is stopped from outside
 TEMPLATE_TIMEOUT_S = 30.0  # a chat template is a program that came with the file
 LEAST_PROBABILITY = 1e-6  # of a token that was sampled; a batch can round it away
+
+
+def start_worker(waiting: Waiting) -> WorkerProcess:
+    return WorkerProcess(waiting=waiting)
 
 
 class LlamaCppPython:
@@ -37,12 +42,14 @@ class LlamaCppPython:
         *,
         extra_buffers: bool = True,
         on_remedy: Callable[[], None] = lambda: None,
-        start_worker: Callable[[], WorkerProcess] = WorkerProcess,
+        start_worker: Callable[[Waiting], WorkerProcess] = start_worker,
     ) -> None:
         self._extra_buffers = extra_buffers
         self._on_remedy = on_remedy
         self._start_worker = start_worker
         self._worker: WorkerProcess | None = None
+        self._waiting: Waiting = "as built"  # how the worker was started
+        self._time_left_s: Callable[[], float] = lambda: NO_LIMIT
         self._used = False
         self._wanted: dict[Role, tuple[Model, LoadOptions]] = {}
         self._loaded: dict[Role, tuple[Model, LoadOptions]] = {}
@@ -58,9 +65,16 @@ class LlamaCppPython:
         return self._used
 
     @functools.cached_property
+    def sleeps(self) -> bool:
+        return bool(self._ask("sleeps", {})["sleeps"])
+
+    @functools.cached_property
     def build(self) -> Build:
         version = importlib.metadata.version("llama-cpp-python")
         return Build("llama-cpp-python", version, VENDORED_BUILDS.get(version, 0), _library_digest())
+
+    def limit(self, time_left_s: Callable[[], float]) -> None:
+        self._time_left_s = time_left_s
 
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
         self._wanted[role] = (model, options)
@@ -79,18 +93,15 @@ class LlamaCppPython:
         )
         return tuple(reply["tokens"])
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
-        return _run(
-            self._ask_model(
-                "answer", {"prompt": list(prompt), "sampling": dataclasses.asdict(sampling), "max_tokens": max_tokens}
-            )
-        )
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
+        asked = {"prompt": list(prompt), "sampling": dataclasses.asdict(sampling), "max_tokens": max_tokens}
+        return _run(self._ask_model("answer", asked, within_s=within_s))
 
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         reply = self._ask_model("text_of", {"tokens": list(tokens)})
         return str(reply["text"]), bool(reply["ended"])
 
-    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
+    def weigh(self, transcript: Transcript, sampling: Sampling, within_s: float = NO_LIMIT) -> tuple[float, ...]:
         reply = self._ask_model(
             "weigh",
             {
@@ -98,11 +109,17 @@ class LlamaCppPython:
                 "answer_tokens": list(transcript.answer_tokens),
                 "sampling": dataclasses.asdict(sampling),
             },
+            within_s=within_s,
         )
         return tuple(reply["chosen"])
 
     def score(
-        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+        self,
+        transcript: Transcript,
+        rollout: RolloutOptions,
+        role: Role = "draft",
+        temperature: float = 0.0,
+        within_s: float = NO_LIMIT,
     ) -> Trace:
         reply = self._ask_model(
             "score",
@@ -113,6 +130,7 @@ class LlamaCppPython:
                 "rollout": dataclasses.asdict(rollout),
                 "temperature": temperature if transcript.probability else 0.0,
             },
+            within_s=within_s,
         )
         return Trace(
             category=transcript.category,
@@ -135,6 +153,7 @@ class LlamaCppPython:
         *,
         rounds: int,
         budget_s: float,
+        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
         reply = self._ask_model(
             "time_decodes",
@@ -146,11 +165,14 @@ class LlamaCppPython:
                 "rounds": rounds,
                 "budget_s": budget_s,
             },
+            within_s=within_s,
         )
         rounds_s: list[list[float]] = reply["rounds"]
         return rounds_s
 
-    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+    def speculate(
+        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
+    ) -> Run:
         return _run(
             self._ask_model(
                 "speculate",
@@ -160,6 +182,7 @@ class LlamaCppPython:
                     "sampling": dataclasses.asdict(sampling),
                     "max_tokens": max_tokens,
                 },
+                within_s=within_s,
             )
         )
 
@@ -168,11 +191,23 @@ class LlamaCppPython:
             self._worker.close()
         self._forget_worker()
 
-    def _ask_model(self, call: str, arguments: dict[str, Any], *, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
+    def _ask_model(
+        self,
+        call: str,
+        arguments: dict[str, Any],
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        within_s: float = NO_LIMIT,
+    ) -> dict[str, Any]:
         self._used = True
+        if self._worker is not None and self._wants_other_waiting():
+            self.shutdown()
         for role in tuple(self._wanted):  # also after a crash or a timeout
             self._load_with_remedy(role)
-        return self._ask(call, arguments, timeout_s=timeout_s)
+        return self._ask(call, arguments, timeout_s=timeout_s, within_s=within_s)
+
+    def _wants_other_waiting(self) -> bool:
+        return any(options.waiting != self._waiting for _, options in self._wanted.values())
 
     def _load_with_remedy(self, role: Role) -> None:
         try:
@@ -205,12 +240,28 @@ class LlamaCppPython:
         )
         self._loaded[role] = (model, options)
 
-    def _ask(self, call: str, arguments: dict[str, Any], *, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
+    def _ask(
+        self,
+        call: str,
+        arguments: dict[str, Any],
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        within_s: float = NO_LIMIT,
+    ) -> dict[str, Any]:
+        left_s = self._time_left_s()
+        if left_s <= 0:
+            raise OutOfTime
         if self._worker is None:
-            self._worker = self._start_worker()
+            self._waiting = next((options.waiting for _, options in self._wanted.values()), "as built")
+            self._worker = self._start_worker(self._waiting)
         try:
-            return self._worker.ask(call, arguments, timeout_s=timeout_s)
-        except EngineRefusal:
+            return self._worker.ask(call, arguments, timeout_s=min(timeout_s, left_s + LATE_S), within_s=within_s)
+        except (EngineRefusal, OutOfTime):
+            raise
+        except EngineTimeout as error:
+            self._forget_worker()
+            if self._time_left_s() <= 0:
+                raise OutOfTime from error
             raise
         except BaseException:  # dead, stopped, or Ctrl-C before the reply, which would then answer the next question
             self._worker.kill()
@@ -223,7 +274,8 @@ class LlamaCppPython:
 
 
 def _context_options(options: LoadOptions) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(options).items() if name != "room_for_two"}
+    of_the_process = ("room_for_two", "waiting")
+    return {name: value for name, value in dataclasses.asdict(options).items() if name not in of_the_process}
 
 
 def _run(reply: dict[str, Any]) -> Run:

@@ -9,24 +9,26 @@ third holds the draft alone, in place of the one that speculates. Known remedy (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from advisor.dialect import Dialect, cache_flags
-from advisor.engines.base import LoadOptions, Operation, Role
+from advisor.engines.base import NO_LIMIT, LoadOptions, Operation, Role, Waiting
 from advisor.engines.find_server import Program, speech
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S
 from advisor.engines.server_answer import check_run, read_run
 from advisor.engines.server_decodes import time_decodes
 from advisor.engines.server_process import Deadlines, Server
-from advisor.errors import EngineCrash, EngineRefusal
+from advisor.errors import EngineCrash, EngineRefusal, OutOfTime
 from advisor.ngram import METHODS
 from advisor.types import Build, Config, Message, Model, Run, Sampling
 
 Duty = Literal["alone", "speculating", "draft"]
 Flags = Callable[[], list[str]]
 T = TypeVar("T")
+OPENMP = re.compile("OPENMP = 1")  # of the line that says what a build can do (system_info)
 BASELINE = Config("", 0, method="none")
 HOLDS_ALONE: dict[Role, Duty] = {"target": "alone", "draft": "draft"}
 
@@ -46,6 +48,7 @@ class _Serving:
 
     server: Server
     flags: tuple[str, ...]
+    waiting: Waiting
     answered: set[tuple[int, ...]] = field(default_factory=set)
 
 
@@ -64,6 +67,8 @@ class LlamaServer:
         self._extra_buffers, self._on_remedy = extra_buffers, on_remedy
         self._deadlines = deadlines or Deadlines()
         self._used = False
+        self._time_left_s: Callable[[], float] = lambda: NO_LIMIT
+        self._token_s = 0.0  # of the target alone, as it was last
         self._opened: dict[Role, tuple[Model, LoadOptions]] = {}
         self._serving: dict[Duty, _Serving] = {}
         self._end_tokens: set[int] = set()
@@ -86,6 +91,10 @@ class LlamaServer:
         return self.dialect.rejection_sampling
 
     @property
+    def sleeps(self) -> bool:
+        return self._with_server("alone", self._flags_alone, lambda serving: bool(serving.server.log_line(OPENMP)))
+
+    @property
     def used(self) -> bool:
         return self._used
 
@@ -93,6 +102,9 @@ class LlamaServer:
     def peak_memory_bytes(self) -> int:
         """The most that one server was seen to hold, its models included."""
         return max([self._peak_memory_bytes, *(one.server.peak_memory_bytes for one in self._serving.values())])
+
+    def limit(self, time_left_s: Callable[[], float]) -> None:
+        self._time_left_s = time_left_s
 
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
         self._opened[role] = (model, options)
@@ -123,17 +135,29 @@ class LlamaServer:
         text = self._with_server("alone", self._flags_alone, ask)
         return text, bool(tokens) and tokens[-1] in self._end_tokens
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
-        """Raises EngineRefusal when the server speculated though nothing told it to."""
-        return self._run("alone", self._flags_alone, BASELINE, prompt, sampling, max_tokens)
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
+        """As many tokens are asked for as there is time for at the speed of the last answer. Raises EngineRefusal when
+        the server speculated though nothing told it to, OutOfTime when they took longer."""
+        wanted = max_tokens
+        if self._token_s and within_s < NO_LIMIT:
+            wanted = max(1, min(max_tokens, int(within_s / self._token_s)))
+        try:
+            run = self._run("alone", self._flags_alone, BASELINE, prompt, sampling, wanted, within_s)
+        except OutOfTime:
+            self._token_s = max(self._token_s, within_s / wanted)
+            raise
+        self._token_s = run.token_s
+        return run
 
-    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+    def speculate(
+        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
+    ) -> Run:
         """Raises EngineRefusal when nothing was drafted though something should have been."""
 
         def flags() -> list[str]:
             return self._speculating_flags(config)
 
-        return self._run("speculating", flags, config, prompt, sampling, max_tokens)
+        return self._run("speculating", flags, config, prompt, sampling, max_tokens, within_s)
 
     def speculate_forced(
         self, prompt: Sequence[int], config: Config, rates: Sequence[float], sampling: Sampling, max_tokens: int
@@ -156,6 +180,7 @@ class LlamaServer:
         *,
         rounds: int,
         budget_s: float,
+        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
         """As an engine does, by tiny requests (see ``server_decodes.py``)."""
         roles: list[Role] = [role for role in HOLDS_ALONE if any(one[0] == role for one in operations)]
@@ -163,7 +188,8 @@ class LlamaServer:
         def ask(serving: Mapping[Duty, _Serving]) -> list[list[float]]:
             servers = {role: serving[HOLDS_ALONE[role]].server for role in roles}
             request = completion([], sampling, 0)
-            return time_decodes(servers, operations, tokens, depth, request, rounds=rounds, budget_s=budget_s)
+            limits: dict[str, Any] = {"rounds": rounds, "budget_s": budget_s, "within_s": self._within(within_s)}
+            return time_decodes(servers, operations, tokens, depth, request, **limits)
 
         def flags(role: Role) -> Flags:
             return lambda: self._flags_alone(role)
@@ -180,6 +206,7 @@ class LlamaServer:
         prompt: Sequence[int],
         sampling: Sampling,
         max_tokens: int,
+        within_s: float = NO_LIMIT,
     ) -> Run:
         if config.method in METHODS:
             self._forget(duty, tuple(prompt))
@@ -187,7 +214,7 @@ class LlamaServer:
         def ask(serving: _Serving) -> Run:
             server, counted = serving.server, self.dialect.metrics
             before = server.metrics() if counted else {}
-            reply = server.post("/completion", completion(list(prompt), sampling, max_tokens))
+            reply = server.post("/completion", completion(list(prompt), sampling, max_tokens), self._within(within_s))
             after = server.metrics() if counted else {}
             server.note_memory()
             serving.answered.add(tuple(prompt))
@@ -198,6 +225,9 @@ class LlamaServer:
             return run
 
         return self._with_server(duty, flags, ask)
+
+    def _within(self, within_s: float = NO_LIMIT) -> float:
+        return min(within_s, self._time_left_s())
 
     def _forget(self, duty: Duty, prompt: tuple[int, ...]) -> None:
         """A server that has answered this prompt has the answer in its n-gram tables: it would draft all of it."""
@@ -232,7 +262,7 @@ class LlamaServer:
         serving = {duty: self._started(duty, tuple(flags())) for duty, flags in wanted.items()}
         try:
             return ask(serving)
-        except EngineRefusal:
+        except (EngineRefusal, OutOfTime):
             raise
         except BaseException:  # dead, ended, or Ctrl-C before the answer
             for duty in wanted:
@@ -240,15 +270,17 @@ class LlamaServer:
             raise
 
     def _started(self, duty: Duty, flags: tuple[str, ...]) -> _Serving:
-        serving = self._serving.get(duty)
-        if serving is not None and serving.flags == flags:
+        serving, waiting = self._serving.get(duty), self._waiting
+        if serving is not None and (serving.flags, serving.waiting) == (flags, waiting):
             return serving
         self._stop(duty)
         for other in RIVALS[duty] if self._model("target")[1].room_for_two else CROWDED_OUT[duty]:
             self._stop(other)
         load_s = sum(model.weights_bytes for model, _ in self._opened.values()) / LOAD_BYTES_PER_S
-        server = Server.start(self.program.argv, flags, self._deadlines, load_s=load_s)
-        self._serving[duty] = _Serving(server, flags)
+        server = Server.start(
+            self.program.argv, flags, self._deadlines, load_s=load_s, within_s=self._within(), waiting=waiting
+        )
+        self._serving[duty] = _Serving(server, flags, waiting)
         return self._serving[duty]
 
     def _stop(self, duty: Duty) -> None:
@@ -266,9 +298,15 @@ class LlamaServer:
             argv += ["--metrics"]
         if dialect.cache_ram:
             argv += ["--cache-ram", "0"]  # every prompt is new: kept ones would only take memory
+        if options.waiting == "asleep" and dialect.poll:
+            argv += ["--poll", "0"]
         if not self._extra_buffers:
             argv += ["--no-repack"]
         return argv
+
+    @property
+    def _waiting(self) -> Waiting:
+        return next((options.waiting for _, options in self._opened.values()), "as built")
 
     def _speculating_flags(self, config: Config) -> list[str]:
         draft: list[str] = []

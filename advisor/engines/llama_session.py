@@ -8,9 +8,11 @@ native pointer is in it, so that what is freed, and when, can be read in one pla
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,10 @@ TEMPLATE_BYTES, TEMPLATE_TEXT = 256 << 20, 4 << 20
 
 class Refusal(Exception):
     """The engine cannot do what was asked; the message is for people."""
+
+
+class Late(Exception):
+    """The time for the question is over; raised between decodes."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,12 @@ class Batch:
 
 
 class Context:
-    """One loaded model with its KV cache. ``n_past`` counts the cells of sequence 0."""
+    """One loaded model with its KV cache. ``n_past`` counts the cells of sequence 0; no decode begins after ``until``,
+    a reading of ``time.perf_counter``."""
 
     def __init__(self, path: str, options: ContextOptions) -> None:
         self.options = options
+        self.until = math.inf
         self.n_past = 0
         self._held: tuple[int, ...] = ()
         model_params = llama_cpp.llama_model_default_params()
@@ -166,6 +174,8 @@ class Context:
     def _run(self, n: int) -> None:
         self.batch.struct.n_tokens = n
         started = time.perf_counter()
+        if started >= self.until:
+            raise Late
         failed = llama_cpp.llama_decode(self.handle, self.batch.struct)
         llama_cpp.llama_synchronize(self.handle)
         self.native_s += time.perf_counter() - started
@@ -224,7 +234,7 @@ class TargetSampler:
 
 
 def answer(target: Context, prompt: list[int], sampling: dict[str, Any], max_tokens: int) -> dict[str, Any]:
-    """Plain decoding: the baseline, and how transcripts are written."""
+    """Plain decoding: the baseline, and how transcripts are written. What there is when time is over is the answer."""
     sampler = TargetSampler(target, sampling)
     started = time.perf_counter()
     target.clear()
@@ -232,9 +242,10 @@ def answer(target: Context, prompt: list[int], sampling: dict[str, Any], max_tok
     tokens = [sampler.sample(target.rows(1), 0)]
     first = time.perf_counter()
     target.native_s = 0.0
-    while len(tokens) < max_tokens and not target.is_end(tokens[-1]):
-        target.decode(tokens[-1:], outputs=1)
-        tokens.append(sampler.sample(target.rows(1), 0))
+    with suppress(Late):
+        while len(tokens) < max_tokens and not target.is_end(tokens[-1]):
+            target.decode(tokens[-1:], outputs=1)
+            tokens.append(sampler.sample(target.rows(1), 0))
     done = time.perf_counter()
     sampler.close()
     return {
@@ -350,6 +361,7 @@ def time_decodes(
         rounds=rounds,
         started=started,
         budget_s=budget_s,
+        late=Late,
     )
     if sampler:
         sampler.close()
@@ -390,6 +402,11 @@ def _target_pass(context: Context, sampler: TargetSampler | None, tokens: list[i
     if sampler is not None:
         for index in range(len(tokens)):
             sampler.sample(rows, index)
+
+
+def has_openmp() -> bool:
+    """Whose threads wait as OMP_WAIT_POLICY says; llama.cpp's own spin."""
+    return b"OPENMP = 1" in llama_cpp.llama_print_system_info()
 
 
 def render_chat(context: Context, messages: list[Any]) -> list[int]:

@@ -16,14 +16,19 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from advisor.engines.base import NO_LIMIT, Waiting
 from advisor.engines.frames import read_frame, write_frame
-from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout
+from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout, OutOfTime
 
 LOG_TAIL_LINES = 12
 REAP_S = 5.0  # for a process that has been told to leave
+LEAST_S = 1e-6  # no time at all is some to a worker, whose clock begins when it reads
 # Deaths by the code's own fault. A kill from outside (out of memory) says nothing about kernels. Windows reports an
 # access violation and an illegal instruction as exit codes.
 CODE_CRASHES = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGABRT", "SIGFPE", "exit code 3221225477", "exit code 3221225501"}
+# What lets the threads of an operation sleep while they wait for the last of them: the words of every OpenMP, and those
+# of LLVM's, which sleeps only so. A build without OpenMP has its own threads, which always spin.
+ASLEEP = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 # llama-server reads its options from these too: what the user has set for a server of their own must not reach ours.
 FOREIGN_SETTINGS = ("LLAMA_ARG_", "LLAMA_API_KEY")
 LOAD_BYTES_PER_S = 20e6  # a slow disk: the time limit of a load grows with the file
@@ -33,7 +38,7 @@ WORKER_MODULE = "advisor.engines.worker"
 class WorkerProcess:
     """One child process. Started by the first ``ask``; after a crash or a timeout it is gone and ``ask`` raises."""
 
-    def __init__(self, module: str = WORKER_MODULE) -> None:
+    def __init__(self, module: str = WORKER_MODULE, waiting: Waiting = "as built") -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         self._last_words = ""
         self._process = subprocess.Popen(
@@ -41,7 +46,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=child_environment(),
+            env=child_environment(waiting),
         )
         self._replies: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -51,11 +56,13 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def ask(self, call: str, arguments: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    def ask(
+        self, call: str, arguments: dict[str, Any], *, timeout_s: float, within_s: float = NO_LIMIT
+    ) -> dict[str, Any]:
         """The reply to one request.
 
         Raises EngineCrash when the process dies, EngineTimeout after ``timeout_s`` (the process is killed then),
-        EngineRefusal when the worker lives but says no.
+        EngineRefusal when the worker lives but says no, OutOfTime when it says that ``within_s`` were too few.
         """
         overdue = threading.Event()
         # A stopped process does not even read: writing to it must end as well.
@@ -63,7 +70,8 @@ class WorkerProcess:
         limit.daemon = True
         limit.start()
         try:
-            reply = self._exchange({"call": call, "arguments": arguments}, timeout_s + REAP_S)
+            told = {} if within_s == NO_LIMIT else {"within_s": max(within_s, LEAST_S)}
+            reply = self._exchange({"call": call, "arguments": arguments, **told}, timeout_s + REAP_S)
         finally:
             limit.cancel()
         if reply is None and overdue.is_set():
@@ -75,6 +83,8 @@ class WorkerProcess:
             )
         if reply is None:
             raise self._crash(call)
+        if "late" in reply:
+            raise OutOfTime
         if "error" in reply:
             raise EngineRefusal(f"The engine refused '{call}': {reply['error']}.", why=self._log_tail())
         result: dict[str, Any] = reply["ok"]
@@ -158,17 +168,22 @@ def describe_exit(returncode: int) -> str:
     return f"exit code {returncode}"
 
 
-def child_environment() -> dict[str, str]:
+def child_environment(waiting: Waiting = "as built") -> dict[str, str]:
     """The environment of a child that runs a module of this package, from wherever this one was imported. When
     llama.cpp aborts, the last words are its reason, not the stack that a debugger would print after it."""
     inherited = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     package_root = str(Path(__file__).resolve().parents[2])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([package_root, *inherited]), "GGML_NO_BACKTRACE": "1"}
+    return {
+        **os.environ,
+        **(ASLEEP if waiting == "asleep" else {}),
+        "PYTHONPATH": os.pathsep.join([package_root, *inherited]),
+        "GGML_NO_BACKTRACE": "1",
+    }
 
 
-def server_environment() -> dict[str, str]:
+def server_environment(waiting: Waiting = "as built") -> dict[str, str]:
     """As ``child_environment``, without the settings that a user has made for a llama-server of their own."""
-    return {name: value for name, value in child_environment().items() if not name.startswith(FOREIGN_SETTINGS)}
+    return {name: value for name, value in child_environment(waiting).items() if not name.startswith(FOREIGN_SETTINGS)}
 
 
 def tail(log: IO[bytes]) -> str:

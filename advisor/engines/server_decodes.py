@@ -12,10 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from advisor.engines.base import BARE, CHAIN, Operation, Role
+from advisor.engines.base import BARE, CHAIN, NO_LIMIT, Operation, Role
 from advisor.engines.rounds import timed_rounds
 from advisor.engines.server_process import Server
-from advisor.errors import EngineRefusal
+from advisor.errors import EngineRefusal, OutOfTime
 
 
 def time_decodes(
@@ -27,14 +27,16 @@ def time_decodes(
     *,
     rounds: int,
     budget_s: float,
+    within_s: float = NO_LIMIT,
 ) -> list[list[float]]:
     """Seconds of each operation at context ``depth``, one list a round, as an engine times them (``engines/base.py``).
 
     ``servers`` hold the target and the draft alone; ``request`` is what every request has beside prompt and length.
-    Raises EngineRefusal when a server decodes something else than it is asked to.
+    Raises EngineRefusal when a server decodes something else than it is asked to, OutOfTime when ``within_s`` are too
+    few for a round.
     """
-    asked = _Asked(servers, tuple(tokens), depth, request)
     started = time.perf_counter()
+    asked = _Asked(servers, tuple(tokens), depth, request, started + within_s)
     for operation in dict.fromkeys(operations):  # warm-up: the context is read once
         if operation[1] == 1 and operation != BARE:
             asked.seconds(operation)
@@ -43,6 +45,7 @@ def time_decodes(
         rounds=rounds,
         started=started,
         budget_s=budget_s,
+        late=OutOfTime,
     )
 
 
@@ -50,9 +53,14 @@ class _Asked:
     """The requests of one series: a text, the depth at which it is cut, and servers."""
 
     def __init__(
-        self, servers: Mapping[Role, Server], tokens: tuple[int, ...], depth: int, request: Mapping[str, Any]
+        self,
+        servers: Mapping[Role, Server],
+        tokens: tuple[int, ...],
+        depth: int,
+        request: Mapping[str, Any],
+        until: float,
     ) -> None:
-        self._servers, self._tokens, self._depth = servers, tokens, depth
+        self._servers, self._tokens, self._depth, self._until = servers, tokens, depth, until
         self._request = {**request, "cache_prompt": True, "ignore_eos": True}
 
     def seconds(self, operation: Operation) -> float:
@@ -73,7 +81,7 @@ class _Asked:
 
     def _timings(self, role: Role, prompt: int, generated: int) -> Mapping[str, Any]:
         body = {**self._request, "prompt": list(self._tokens[:prompt]), "n_predict": generated}
-        reply = self._servers[role].post("/completion", body)
+        reply = self._servers[role].post("/completion", body, self._until - time.perf_counter())
         timings = reply.get("timings")
         if not isinstance(timings, dict):
             raise self._servers[role].nonsense("/completion", str(reply)[:120])

@@ -25,9 +25,10 @@ from typing import Any
 
 import psutil
 
+from advisor.engines.base import NO_LIMIT, Waiting
 from advisor.engines.guard import OWN_GROUP, kill_tree
 from advisor.engines.process import describe_exit, server_environment, tail
-from advisor.errors import EngineCrash, EngineError, EngineRefusal, EngineTimeout
+from advisor.errors import EngineCrash, EngineError, EngineRefusal, EngineTimeout, OutOfTime
 from advisor.http_call import EndlessAnswer, call, error_message
 from advisor.server_metrics import samples
 
@@ -54,7 +55,9 @@ class Deadlines:
 class Server:
     """A llama-server that is healthy once ``start`` has returned it."""
 
-    def __init__(self, command: Sequence[str], port: int, name: str, deadlines: Deadlines) -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, name: str, deadlines: Deadlines, waiting: Waiting = "as built"
+    ) -> None:
         self.port, self._name, self._deadlines = port, name, deadlines
         self.peak_memory_bytes = 0
         self._last_words = ""
@@ -70,7 +73,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=server_environment(),
+                env=server_environment(waiting),
                 **OWN_GROUP,
             )
         self._folder.cleanup()  # where open files can be removed nothing is left behind, whatever happens
@@ -80,18 +83,27 @@ class Server:
         self.pid = 0
 
     @staticmethod
-    def start(program: Sequence[str], flags: Sequence[str], deadlines: Deadlines, *, load_s: float) -> Server:
+    def start(
+        program: Sequence[str],
+        flags: Sequence[str],
+        deadlines: Deadlines,
+        *,
+        load_s: float,
+        within_s: float = NO_LIMIT,
+        waiting: Waiting = "as built",
+    ) -> Server:
         """A healthy server of this program. ``load_s`` is added to the deadline for the size of the files.
 
         Raises EngineCrash when it ends before it is healthy, EngineTimeout when it is not in time, EngineRefusal when
-        it cannot be started.
+        it cannot be started, OutOfTime when ``within_s`` were too few.
         """
-        until = time.monotonic() + deadlines.start_s + load_s
+        patience_s = deadlines.start_s + load_s
+        until = time.monotonic() + min(patience_s, within_s)
         for attempt in range(STARTS):
             port, name = _free_port(), f"advisor-{secrets.token_hex(8)}"
             command = [*program, *flags, "--host", LOOPBACK, "--port", str(port), "--alias", name]
             try:
-                server = Server(command, port, name, deadlines)
+                server = Server(command, port, name, deadlines, waiting)
             except OSError as error:
                 raise EngineRefusal(
                     "llama-server could not be started.",
@@ -105,19 +117,25 @@ class Server:
                 if attempt + 1 < STARTS and _port_was_busy(crash.log_tail):
                     continue
                 raise
+            except EngineTimeout:
+                server.stop()
+                if within_s < patience_s:
+                    raise OutOfTime from None
+                raise
             except BaseException:
                 server.stop()
                 raise
             return server
         raise AssertionError("the last start returns or raises")
 
-    def post(self, path: str, body: object) -> dict[str, Any]:
+    def post(self, path: str, body: object, within_s: float = NO_LIMIT) -> dict[str, Any]:
         """The answer to a request.
 
         Raises EngineCrash when the server dies, EngineTimeout after ``answer_s`` (the server is ended then),
-        EngineRefusal when it answers with an error or with something else than JSON.
+        EngineRefusal when it answers with an error or with something else than JSON, OutOfTime after ``within_s``: the
+        server lives, and gives the request up.
         """
-        answer = self._call("POST", path, json.dumps(body).encode())
+        answer = self._call("POST", path, json.dumps(body).encode(), within_s)
         try:
             value = json.loads(answer)
         except ValueError:
@@ -223,12 +241,16 @@ class Server:
 
     # -- ask -----------------------------------------------------------------------------------------------------------
 
-    def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    def _call(self, method: str, path: str, body: bytes | None = None, within_s: float = NO_LIMIT) -> bytes:
+        if within_s <= 0:
+            raise OutOfTime
         try:
-            status, answer = _request(self.port, method, path, body, self._deadlines.answer_s)
+            status, answer = _request(self.port, method, path, body, min(within_s, self._deadlines.answer_s))
         except TimeoutError:
             if self._ended():
                 raise self._crash(f"during {path}") from None
+            if within_s < self._deadlines.answer_s:
+                raise OutOfTime from None
             self.stop()
             raise EngineTimeout(
                 f"llama-server did not answer {path} within {self._deadlines.answer_s:.0f} s and was ended.",

@@ -1,7 +1,8 @@
 """An engine whose truth is known: the same interface, no model, no waiting.
 
 Which proposals match, how confident the draft is and what every decode costs are functions of a ``World``, so a test
-can compare what the advisor concluded with what is so. Time is arithmetic: nothing sleeps.
+can compare what the advisor concluded with what is so. Time is arithmetic: nothing sleeps, a ``Clock`` that engines
+share says how late it would be.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from advisor.engines.base import BARE, LoadOptions, Operation, Role, RolloutOptions
-from advisor.errors import EngineCrash
+from advisor.engines.base import BARE, NO_LIMIT, LoadOptions, Operation, Role, RolloutOptions
+from advisor.errors import EngineCrash, OutOfTime
 from advisor.ngram import METHODS
 from advisor.ngram.proposer import NgramProposer
 from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
@@ -49,6 +50,9 @@ class World:
     ``answer_period`` tokens, 0 = never. Where a draft agrees follows from the last ``read`` tokens of the prompt.
     ``depth_s``: what each token in the context adds to a decode of the target; ``prefill_s``: seconds a prompt token.
     ``bare``: how many times as long a target pass takes that verifies nothing, between the decodes of a draft.
+    ``load_s``: seconds that opening a model takes; ``score_s``: of replaying a token. ``slowed(now_s)``: how many times
+    as long everything takes at that time because of other programs, where threads spin; no more than
+    ``slowed_asleep`` times where they wait asleep.
     """
 
     target_s: tuple[float, ...]
@@ -61,12 +65,26 @@ class World:
     prefill_s: float = 0.0
     bare: float = 1.0
     noise: Callable[[int], float] = field(default=lambda _call: 1.0)
+    load_s: float = 0.0
+    score_s: float = 0.0
+    slowed: Callable[[float], float] = field(default=lambda _now_s: 1.0)
+    slowed_asleep: float = 2.0
 
     def verify_s(self, b: int) -> float:
         if b <= len(self.target_s):
             return self.target_s[b - 1]
         slope = self.target_s[-1] - self.target_s[-2]
         return self.target_s[-1] + slope * (b - len(self.target_s))
+
+
+@dataclass
+class Clock:
+    """What time it would be, in seconds."""
+
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 class _Tally:
@@ -103,26 +121,35 @@ def _seed(*parts: object) -> int:
 
 
 class SimulatedEngine:
-    """``elapsed_s`` adds up the simulated seconds of everything that was timed."""
+    """``elapsed_s`` adds up the simulated seconds of everything that was timed; they pass on ``clock`` as well."""
 
     repack_off = False
     rejection_sampling = True
+    sleeps = True
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, clock: Clock | None = None) -> None:
         self.world = world
+        self.clock = clock or Clock()
         self.elapsed_s = 0.0
+        self._time_left_s: Callable[[], float] = lambda: NO_LIMIT
         self.runs = 0
         self.used = False
         self._timed_calls = 0
         self._loaded: dict[Role, Model] = {}
         self._options: dict[Role, LoadOptions] = {}
         self._ngram: NgramProposer | None = None
+        self._asked: list[tuple[int, ...]] = []
 
     @property
     def build(self) -> Build:
         return Build("simulated", "1")
 
+    def limit(self, time_left_s: Callable[[], float]) -> None:
+        self._time_left_s = time_left_s
+
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
+        if self._loaded.get(role) is not model:
+            self._spend(self.world.load_s)
         self._loaded[role] = model
         self._options[role] = options
 
@@ -139,24 +166,31 @@ class SimulatedEngine:
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         return " ".join(str(token) for token in tokens), bool(tokens) and tokens[-1] == END_TOKEN
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
         tokens = self._answer_tokens(prompt, sampling, max_tokens)
         per_token_s = self.world.verify_s(1) + self.world.overhead_s
         per_token_s += self.world.depth_s * len(prompt)
-        return Run(
-            tokens=len(tokens),
-            decode_s=self._timed((len(tokens) - 1) * per_token_s),
-            prefill_s=self.world.prefill_s * len(prompt),
-            answer_tokens=tokens,
-        )
+        prefill_s = self.world.prefill_s * len(prompt)
+        self._spend(prefill_s, within_s)
+        left_s = min(within_s, self._time_left_s()) - prefill_s * self._slowed()
+        in_time = max(0.0, left_s) / (per_token_s * self._slowed()) if per_token_s else NO_LIMIT
+        tokens = tokens if in_time >= len(tokens) else tokens[: 1 + int(in_time)]
+        decode_s = self._timed((len(tokens) - 1) * per_token_s)
+        return Run(tokens=len(tokens), decode_s=decode_s, prefill_s=prefill_s, answer_tokens=tokens)
 
-    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
+    def weigh(self, transcript: Transcript, sampling: Sampling, within_s: float = NO_LIMIT) -> tuple[float, ...]:
         return (0.5,) * len(transcript.answer_tokens)
 
     def score(
-        self, transcript: Transcript, rollout: RolloutOptions, role: Role = "draft", temperature: float = 0.0
+        self,
+        transcript: Transcript,
+        rollout: RolloutOptions,
+        role: Role = "draft",
+        temperature: float = 0.0,
+        within_s: float = NO_LIMIT,
     ) -> Trace:
         answer = transcript.answer_tokens
+        self._spend(self.world.score_s * (len(transcript.prompt_tokens) + len(answer)), within_s)
         if role == "target":
             return Trace(transcript.category, answer, answer, (1.0,) * len(answer))
         match, probability = self._beliefs(transcript.prompt_tokens, len(answer))
@@ -183,14 +217,22 @@ class SimulatedEngine:
         *,
         rounds: int,
         budget_s: float,
+        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
-        return [[self._timed(self._operation_s(*one, depth)) for one in operations] for _ in range(rounds)]
+        begun, measured = self.clock(), list[list[float]]()
+        while len(measured) < rounds and (not measured or self.clock() - begun < budget_s):
+            self._spend(0.0, within_s - (self.clock() - begun))
+            measured.append([self._timed(self._operation_s(*one, depth)) for one in operations])
+        return measured
 
-    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+    def speculate(
+        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
+    ) -> Run:
+        self._spend(self.world.prefill_s * len(prompt), within_s)
         self.runs += 1
         answer = self._answer_tokens(prompt, sampling, max_tokens)
         if config.method in METHODS:
-            return self._speculate_ngram(prompt, config, answer, max_tokens)
+            return self._speculate_ngram(prompt, config, answer, max_tokens, within_s)
         match, probability = self._beliefs(prompt, len(answer))
         if config.draft_sampling == "probabilistic" and sampling.temperature > 0:
             coins = np.random.default_rng(_seed("coins", self._loaded["draft"].content_hash, tuple(prompt), config))
@@ -223,9 +265,11 @@ class SimulatedEngine:
             seconds = calls * self._operation_s("draft", 1, depth) + self._operation_s("draft", rows, depth)
             seconds += self._operation_s(*(("target", rows) if proposals else BARE), depth) + self.world.overhead_s
             tally.add_step(len(proposals), agreed, seconds)
-        return tally.run(answer, self._timed(tally.seconds), self.world.prefill_s * len(prompt))
+        return tally.run(answer, self._whole(tally.seconds, within_s), self.world.prefill_s * len(prompt))
 
-    def _speculate_ngram(self, prompt: Sequence[int], config: Config, answer: tuple[int, ...], max_tokens: int) -> Run:
+    def _speculate_ngram(
+        self, prompt: Sequence[int], config: Config, answer: tuple[int, ...], max_tokens: int, within_s: float
+    ) -> Run:
         if self._ngram is None or not self._ngram.serves(config, prompt):
             self._ngram = NgramProposer(config)
         self._ngram.begin(prompt)
@@ -239,7 +283,7 @@ class SimulatedEngine:
             self._ngram.verified(batch, written, len(prompt) + emitted + agreed)
             seconds = self._operation_s("target", len(batch), len(prompt)) + self.world.overhead_s
             tally.add_step(len(proposals), agreed, seconds)
-        return tally.run(answer, self._timed(tally.seconds), self.world.prefill_s * len(prompt))
+        return tally.run(answer, self._whole(tally.seconds, within_s), self.world.prefill_s * len(prompt))
 
     def _operation_s(self, role: Role | Literal["bare"], b: int, depth: int) -> float:
         if role != "draft":
@@ -258,14 +302,46 @@ class SimulatedEngine:
         return truth
 
     def _timed(self, seconds: float) -> float:
-        seconds *= self.world.noise(self._timed_calls)
+        self.used = True
+        seconds *= self.world.noise(self._timed_calls) * self._slowed()
         self._timed_calls += 1
         self.elapsed_s += seconds
+        self.clock.now_s += seconds
         return seconds
 
+    def _whole(self, seconds: float, within_s: float) -> float:
+        """As _timed, of what cannot be cut short."""
+        if seconds * self._slowed() > min(within_s, self._time_left_s()):
+            self._spend(seconds, within_s)
+        return self._timed(seconds)
+
+    def _spend(self, seconds: float, within_s: float = NO_LIMIT) -> None:
+        """Time that nobody measures. Raises OutOfTime where there is less of it."""
+        seconds *= self._slowed()
+        left_s = min(within_s, self._time_left_s())
+        self.clock.now_s += min(seconds, max(0.0, left_s))
+        if left_s <= 0 or seconds > left_s:
+            raise OutOfTime
+
+    def _slowed(self) -> float:
+        factor = self.world.slowed(self.clock())
+        is_asleep = any(options.waiting == "asleep" for options in self._options.values() if options)
+        return min(factor, self.world.slowed_asleep) if is_asleep else factor
+
     def _answer_tokens(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> tuple[int, ...]:
-        rng = np.random.default_rng(_seed("answer", tuple(prompt), sampling))
-        length = min(max_tokens, self.world.answer_length)
+        """A prompt that ends with the beginning of an answer is gone on with."""
+        prompt = tuple(prompt)
+        for asked in self._asked:
+            begun = prompt[len(asked) :]
+            whole = self._whole_answer(asked, sampling)
+            if prompt[: len(asked)] == asked and begun == whole[: len(begun)]:
+                return whole[len(begun) :][:max_tokens]
+        self._asked.append(prompt)
+        return self._whole_answer(prompt, sampling)[:max_tokens]
+
+    def _whole_answer(self, prompt: tuple[int, ...], sampling: Sampling) -> tuple[int, ...]:
+        rng = np.random.default_rng(_seed("answer", prompt, sampling))
+        length = self.world.answer_length
         text = [int(token) for token in rng.integers(100, 1000, self.world.answer_period or length)]
         return tuple((text * (length // len(text) + 1))[:length])
 

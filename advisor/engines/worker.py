@@ -7,11 +7,13 @@ midst of a long decode: it comes when the parent is done, and when the parent wa
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from advisor.types import Config
 
 Handler = Callable[..., dict[str, Any]]
-CALLS = ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "weigh", "time_decodes")
+CALLS = ("open", "close", "render_chat", "answer", "text_of", "speculate", "score", "weigh", "time_decodes", "sleeps")
 
 
 class Session:
@@ -33,6 +35,11 @@ class Session:
     def __init__(self) -> None:
         self.contexts: dict[str, llama_session.Context] = {}
         self._ngram: NgramProposer | None = None
+
+    def allow(self, within_s: float) -> None:
+        """How long the next question may take."""
+        for context in self.contexts.values():
+            context.until = time.perf_counter() + within_s
 
     def open(self, role: str, path: str, options: dict[str, Any]) -> dict[str, Any]:
         from advisor.engines import llama_session
@@ -115,22 +122,37 @@ class Session:
         pairs: list[Operation] = [(role, int(b)) for role, b in operations]
         return {"rounds": llama_session.time_decodes(self.contexts, pairs, **arguments)}
 
+    def sleeps(self) -> dict[str, Any]:
+        from advisor.engines import llama_session
+
+        return {"sleeps": llama_session.has_openmp()}
+
 
 def serve(session: object, calls: Sequence[str] = CALLS) -> None:
-    """``session`` has a method for each call."""
+    """``session`` has a method for each call, and ``allow`` where it can keep to a time."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     handlers: dict[str, Handler] = {name: getattr(session, name) for name in calls}
+    allow = getattr(session, "allow", None)
     inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
     while True:
         request = inbox.get()
         try:
+            if allow is not None:
+                allow(request.get("within_s") or math.inf)
             reply: dict[str, Any] = {"ok": handlers[request["call"]](**request["arguments"])}
         except Exception as error:  # the worker stays; the parent decides what a failure means
-            reply = {"error": f"{type(error).__name__}: {error}" if type(error).__name__ != "Refusal" else str(error)}
+            reply = _failure(type(error).__name__, str(error))
         write_frame(answers, reply)
+
+
+def _failure(kind: str, text: str) -> dict[str, Any]:
+    """By the names of exceptions: their module loads native code."""
+    if kind == "Late":
+        return {"late": True}
+    return {"error": text if kind == "Refusal" else f"{kind}: {text}"}
 
 
 def _receive(inbox: queue.SimpleQueue[dict[str, Any]]) -> None:

@@ -12,12 +12,13 @@ Every test starts an engine of its own and shuts it down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from advisor.acceptance.ngram import NgramAcceptance
 from advisor.acceptance.walk import pooled, walk
-from advisor.engines.base import Engine, LoadOptions, RolloutOptions, Runner
+from advisor.engines.base import NO_LIMIT, Engine, LoadOptions, RolloutOptions, Runner
+from advisor.errors import OutOfTime
 from advisor.ngram import METHODS
 from advisor.types import Config, Message, Model, Run, Sampling, Transcript
 from advisor.workload import builtin
@@ -101,6 +102,33 @@ class RunnerConformance:
             prompt = _tokens(runner, "Name three animals.")
             one, again = (runner.answer(prompt, GREEDY, MAX_TOKENS) for _ in range(2))
             assert one.answer_tokens == again.answer_tokens
+
+    def test_time_ends_an_answer_and_a_run_and_the_engine_goes_on(self) -> None:
+        with self.opened() as runner:
+            prompt = _tokens(runner, "Write a short story about a lighthouse.")
+            whole = runner.answer(prompt, GREEDY, MAX_TOKENS)
+            within_s = whole.prefill_s + whole.decode_s / 4
+            with suppress(OutOfTime):
+                assert runner.answer(prompt, GREEDY, MAX_TOKENS, within_s).tokens < whole.tokens
+            assert _is_late(lambda: runner.speculate(prompt, self.config(4), GREEDY, MAX_TOKENS, 1e-6))
+            assert runner.answer(prompt, GREEDY, 8).answer_tokens == whole.answer_tokens[:8]
+
+    def test_nothing_is_asked_when_no_time_is_left_at_all(self) -> None:
+        with self.opened() as runner:
+            prompt = _tokens(runner, "Name three animals.")
+            runner.limit(lambda: 0.0)
+            assert _is_late(lambda: runner.answer(prompt, GREEDY, MAX_TOKENS))
+            runner.limit(lambda: NO_LIMIT)
+            assert runner.answer(prompt, GREEDY, 8).tokens
+
+    def test_it_says_whether_its_threads_can_wait_asleep_and_answers_alike(self) -> None:
+        with self.opened(with_draft=False) as runner:
+            prompt = _tokens(runner, "Name three animals.")
+            before = runner.answer(prompt, GREEDY, 8).answer_tokens
+            assert runner.sleeps in (True, False)
+            target, _ = self.models()
+            runner.open("target", target, LoadOptions(CONTEXT, THREADS, outputs=K_MAX + 1, waiting="asleep"))
+            assert runner.answer(prompt, GREEDY, 8).answer_tokens == before
 
     def test_a_seed_decides_a_sampled_answer(self) -> None:
         with self.opened() as runner:
@@ -243,6 +271,14 @@ class EngineConformance(RunnerConformance):
             )
             assert len(rounds) == 2
             assert all(len(one) == 4 and min(one) > 0 for one in rounds)
+
+
+def _is_late(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except OutOfTime:
+        return True
+    return False
 
 
 def _tokens(runner: Runner, text: str) -> tuple[int, ...]:

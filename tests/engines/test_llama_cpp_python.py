@@ -140,7 +140,7 @@ def test_the_remedy_is_tried_once_found_and_told(draft: Model):
     told: list[str] = []
     engine = LlamaCppPython(
         on_remedy=lambda: told.append("remedy"),
-        start_worker=lambda: WorkerProcess("tests.engines.crashing_worker"),
+        start_worker=lambda _waiting: WorkerProcess("tests.engines.crashing_worker"),
     )
     engine.open("draft", draft, LoadOptions(context=256, threads=1, sequences=2, outputs=8))
     trace = engine.score(Transcript("x", (1, 2), (3, 4), False), RolloutOptions(2.0, 1, 1))
@@ -152,7 +152,7 @@ def test_the_remedy_is_tried_once_found_and_told(draft: Model):
 
 def test_a_crash_that_the_remedy_does_not_cure_is_reported_with_its_signal(draft: Model, monkeypatch):
     monkeypatch.setenv("CRASH_ALWAYS", "1")
-    engine = LlamaCppPython(start_worker=lambda: WorkerProcess("tests.engines.crashing_worker"))
+    engine = LlamaCppPython(start_worker=lambda _waiting: WorkerProcess("tests.engines.crashing_worker"))
     engine.open("draft", draft, LoadOptions(context=256, threads=1))
     with pytest.raises(EngineCrash) as caught:
         engine.score(Transcript("x", (1, 2), (3, 4), False), ROLLOUT)
