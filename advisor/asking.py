@@ -53,6 +53,7 @@ class Measurement:
     scheduler: str | None = None
     shared_search: str | None = None
     without_draft: bool = False
+    quick: bool = False
 
     def request(self, progress: Progress) -> Request:
         from advisor.pipeline import Request
@@ -69,6 +70,7 @@ class Measurement:
             self.scheduler,
             self.shared_search,
             self.without_draft,
+            self.quick,
         )
 
 
@@ -101,6 +103,7 @@ def understand(
     profile: Path | None = None,
     scheduler: str | None = None,
     shared_search: str | None = None,
+    quick: bool = False,
 ) -> Prediction | Measurement:
     """What to do about ``advisor recommend`` with these values; ``budget`` None is the usual one.
 
@@ -145,13 +148,16 @@ def understand(
                 profile=profile,
                 scheduler=scheduler,
                 share_search=shared_search,
+                quick=quick,
             )
             return Prediction(question, settings)
         target, drafts = str(found[0]), drafts or (() if draft_dirs else found[1])
     prompts = _prompts(workload, categories)
     models = _demo(target, drafts, draft_dirs) if demo else _given(target, drafts, draft_dirs, note)
     without_draft = not (demo or drafts or draft_dirs)
-    return Measurement(models, prompts, settings, fresh, server, profile, scheduler, shared_search, without_draft)
+    return Measurement(
+        models, prompts, settings, fresh, server, profile, scheduler, shared_search, without_draft, quick
+    )
 
 
 def understand_sweep(

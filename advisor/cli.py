@@ -119,6 +119,9 @@ def recommend(
         str | None,
         typer.Option(metavar="TIME", help="How long it may take: 90s, 5m, 1h30m. [default: 5m; 3m30s with --demo]"),
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="End at the first answer, in a third of the time, not refined.")
+    ] = False,
     temperature: TemperatureOption = 0.0,
     top_p: Annotated[float, typer.Option(metavar="N", help="The top-p you will sample with.")] = 0.95,
     seed: SeedOption = 1,
@@ -223,6 +226,7 @@ def recommend(
             profile=profile,
             scheduler=scheduler,
             shared_search=shared_search,
+            quick=quick,
         )
         if isinstance(asked, Prediction):
             show(_foresee(asked))
@@ -251,11 +255,13 @@ def _foresee(asked: Prediction) -> Recommendation:
 
 def _measure(asked: Measurement, show: Callable[[Recommendation], None]) -> None:
     from advisor import pipeline
+    from advisor.budget import Budget
     from advisor.report.progress_bar import ProgressBar
 
+    budget = Budget(asked.settings.budget_s)
     try:
         with ProgressBar(console_for(sys.stderr), asked.settings.budget_s) as progress:
-            rec = pipeline.recommend(asked.request(progress), progress)
+            rec = pipeline.recommend(asked.request(progress), progress, budget=budget)
     except pipeline.Interrupted as interrupted:
         if interrupted.recommendation is None:
             say("Interrupted before there was an answer. Run the same command again to go on from here.")

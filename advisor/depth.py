@@ -32,8 +32,8 @@ from advisor.cost.curves import (
     typical_depth,
 )
 from advisor.cost.step_law import NO_DRAFT, StepLaw
-from advisor.engines.base import LONGEST_CHAIN, NO_ROLLOUT, Engine, LoadOptions, Role, RolloutOptions, Runner
-from advisor.errors import EngineError
+from advisor.engines.base import LONGEST_CHAIN, NO_ROLLOUT, Engine, LoadOptions, Role, RolloutOptions, Runner, Waiting
+from advisor.errors import EngineError, OutOfTime
 from advisor.predict.analytic import Analytic, AnalyticModel
 from advisor.predict.predictor import Z_80
 from advisor.progress import Progress
@@ -79,6 +79,7 @@ class Ground:
     settings: Settings
     max_tokens: int
     room_for_two: bool = True
+    waiting: Waiting = "as built"
 
     @property
     def short(self) -> int:
@@ -154,6 +155,8 @@ def look(
         found = _Look(
             pick, ground, engine, timer, store, depth, token_s if reads else math.inf, allowance_s, progress
         ).at_depth()
+    except OutOfTime:
+        return Outcome(notes=(TOO_LITTLE_TIME,))
     except EngineError as error:
         return Outcome(notes=(f"What becomes of the pick in a long context is not known: {error.what}",))
     return Outcome(found, (_note(found),))
@@ -269,6 +272,7 @@ class _Look:
             settings.threads,
             outputs=outputs,
             room_for_two=self._ground.room_for_two,
+            waiting=self._ground.waiting,
         )
         runner.open("target", self._ground.target, options)
         if self._pick.candidate is None:
@@ -276,7 +280,14 @@ class _Look:
             return
         cells = settings.context + CHAINS * self._config.k  # one context serves timing and replay: it is filled once
         place = self._pick.candidate.placement
-        options = LoadOptions.of_draft(place, cells, settings.threads, sequences=CHAINS + 1, outputs=ROWS_AT_ONCE)
+        options = LoadOptions.of_draft(
+            place,
+            cells,
+            settings.threads,
+            sequences=CHAINS + 1,
+            outputs=ROWS_AT_ONCE,
+            waiting=self._ground.waiting,
+        )
         runner.open("draft", self._pick.candidate.draft, options)
 
     def _curves(self, depth: int) -> dict[Role, CostCurve]:
@@ -292,7 +303,7 @@ class _Look:
             self._models,
             role,
             ground.host,
-            loading(ground.settings.threads, ground.place, self._draft_place),
+            loading(ground.settings.threads, ground.place, self._draft_place, ground.waiting),
             curve_points(self._config.k + 1, coarse=True),
             depth,
             ground.settings.sampling,

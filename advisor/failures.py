@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +19,10 @@ LOG_TAIL_LINES = 10
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """Every way a command can fail, as a message on standard error and an exit code."""
+    """Every way a command can fail, or be told to end, as a message on standard error and an exit code."""
     try:
-        yield
+        with ended_like_ctrl_c():
+            yield
     except AdvisorError as error:
         _say_error(error)
         raise typer.Exit(error.exit_code) from None
@@ -31,6 +34,24 @@ def errors_for_people() -> Iterator[None]:
     except Exception as error:
         say(f"error: {type(error).__name__}, which is a defect of advisor; the details are in {_log_traceback()}")
         raise typer.Exit(3) from None
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """While this is open a polite order to end (SIGTERM of a service manager or `timeout`; Ctrl-Break on Windows, which
+    knows no other) is what Ctrl-C is: the best so far is printed, and nothing is left running."""
+    is_main = threading.current_thread() is threading.main_thread()  # no other may say what a signal does
+    names = [name for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)] if is_main else []
+
+    def end(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {name: signal.signal(getattr(signal, name), end) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from advisor.errors import EngineError, TargetFailure
+from advisor.errors import EngineError, OutOfTime, TargetFailure
 from advisor.progress import Progress
 from advisor.runs import RunMeasurer
 from advisor.search import speedup_of
@@ -97,6 +97,8 @@ def run_heads(
                 notes.append(NOT_IN_TIME.format(head.name))
         except TargetFailure:
             raise
+        except OutOfTime:
+            notes.append(NOT_IN_TIME.format(head.name))
         except EngineError as error:
             rejected.append(Rejected(head.name, head.quant, "engine", error.line))
     return Outcome(tuple(rejected), tuple(notes))

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from advisor.catalog.load import Catalog
+from advisor.catalog.matching import match_entry
 from advisor.cost.prior import Machine, kernel_of
 from advisor.cost.step_law import step_law
 from advisor.predict.belief import Posterior
@@ -59,7 +61,7 @@ def foresee(asked: Outlook, catalog: Catalog, posterior: Posterior) -> Recommend
     """The whole answer. NothingFits when the target itself does not fit."""
     started = time.monotonic()
     placement = place_alone(asked, catalog)
-    candidates, rejected = drafts_for(asked, catalog)
+    candidates, rejected = drafts_for(asked, catalog) if asked.given is None else (list(asked.given), [])
     machines = Machines(asked.host, asked.host_entry, asked.target, catalog)
     forecast = _Forecast(asked, catalog, posterior, machines, placement)
     baseline = forecast.baseline()
@@ -157,7 +159,10 @@ class _Forecast:
         yield from model_remarks(self._asked, self._catalog, leading)
 
     def _side(self, draft: Model) -> Side:
-        return side_of_entry(self._catalog, self._entries[draft.name], draft)
+        entry = self._entries.get(draft.name)
+        if entry is None and draft.path:
+            entry = match_entry(draft, tuple(self._catalog.entries.values()), name_hint=Path(draft.path).stem)
+        return side_of_entry(self._catalog, entry, draft) if entry else side_of(draft, "", "")
 
     def estimates(self, candidates: Sequence[Candidate]) -> list[Estimate]:
         """Every candidate at the setting that should be best for it."""

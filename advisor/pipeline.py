@@ -1,6 +1,7 @@
 """The one page that knows the order of the stages.
 
-measured:   probe -> prune -> transcripts -> replay -> curves -> predict -> heads -> search -> places -> depth -> answer
+measured:   probe -> prune -> first look -> thorough look -> places -> depth -> the rest -> answer
+  a look:   transcripts -> replay -> curves -> predict -> heads -> search
 swept:      probe -> prune -> every cell of the grid -> answer
 predicted:  resolve -> probe or name the host -> prune -> prior -> answer
 """
@@ -15,19 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advisor import conclusion
+from advisor.budget import Budget
 from advisor.catalog.load import Catalog
 from advisor.catalog.local import find_local
-from advisor.catalog.matching import LocalModel, match_local
+from advisor.catalog.matching import LocalModel, match_entry, match_local
 from advisor.catalog.names import host_named, resolve
 from advisor.engines import ENGINES, RUNNERS, FoundRunner, StartEngine, StartRunner
-from advisor.errors import AdvisorError, FileProblem, NothingFits, StoreError
+from advisor.errors import AdvisorError, FileProblem, NothingFits, OutOfTime, StoreError
 from advisor.fleet.spread import spread_over
 from advisor.gguf import read_model
 from advisor.grid import Grid, Sweep
 from advisor.host import probe, with_devices
-from advisor.host.files import host_lock_path, timing_lock
+from advisor.host.files import LockHeld, host_lock_path, timing_lock
 from advisor.options import PriorQuestion
-from advisor.plan import Question, check_budget
+from advisor.plan import Question
 from advisor.predict.belief import current
 from advisor.predict.evidence import PairRow
 from advisor.predict.imported import read_kept
@@ -40,6 +42,7 @@ from advisor.remedies import Remedies
 from advisor.shared_study import open_storage
 from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
+from advisor.surroundings import Sources, Surroundings
 from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
 from advisor.user_catalog import user_catalog
@@ -47,7 +50,10 @@ from advisor.user_catalog import user_catalog
 if TYPE_CHECKING:
     from advisor.fleet.forecast import FleetAnswer
 
-LOCK_TIMEOUT_S = 3 * 3600.0
+LOCK_TIMEOUT_S = 3 * 3600.0  # of what has no budget: a sweep, a check
+LEAST_BUDGET_S = 10.0  # loading two models and one answer takes longer on most machines
+TOO_SHORT = "A budget of {:g} s is too short to measure anything: give --budget 1m or more."
+TOO_SLOW = "Nothing could be measured within {:.0f} s, so slow is the target here and now: give more --budget."
 ENGINE, SERVER = "llama-cpp-python", "llama-server"
 NOTHING_BESIDE = "No draft can run beside this target."
 HEADS_ALONE = "of a recurrent target only its own prediction heads are measured"
@@ -60,7 +66,8 @@ class Request:
     ``profile``: the file whose acceptance is used; without one, an imported profile that fits is. ``scheduler``: the
     address of a Dask scheduler over whose workers replays are spread. ``shared_search``: of a database that keeps the
     search, for all machines of this class.
-    ``without_draft``: methods that need no draft are tried where none can run; else that is an error."""
+    ``without_draft``: methods that need no draft are tried where none can run; else that is an error. ``quick``: the
+    first answer is all that is wanted."""
 
     target: Path
     drafts: tuple[Path, ...]
@@ -72,6 +79,7 @@ class Request:
     scheduler: str | None = None
     shared_search: str | None = None
     without_draft: bool = False
+    quick: bool = False
 
 
 class Interrupted(Exception):
@@ -87,43 +95,110 @@ def recommend(
     progress: Progress,
     start_engine: StartEngine | None = None,
     start_runner: StartRunner | None = None,
+    *,
+    budget: Budget | None = None,
+    sources: Sources | None = None,
 ) -> Recommendation:
-    """The whole job. Raises AdvisorError for what a user can meet, Interrupted on Ctrl-C."""
-    check_budget(request.settings.budget_s)
+    """The whole job, within its budget. Raises AdvisorError for what a user can meet, Interrupted on Ctrl-C.
+
+    ``budget`` runs already where others began it; ``sources``: where this machine is watched.
+    """
+    budget = budget or Budget(request.settings.budget_s)
     served = _found_server(request)
     elsewhere = spread_over(request.scheduler, progress.note) if request.scheduler else None
     if request.shared_search:
         open_storage(request.shared_search)  # what is wrong with it shows now, not after minutes of measuring
-    with ExitStack() as stack:
-        ground = _prepare(request, served, progress, stack)
-        study = Study(
+
+    def study_of(ground: _Ground) -> Study:
+        return Study(
             ground.question,
             ground.candidates,
             ground.rejected,
             ground.store,
             start_engine or ENGINES[ENGINE],
             progress,
+            budget,
+            Surroundings(budget, progress, sources),
             start_runner or (served.start if served else None),
             _imported(request, ground, progress),
             elsewhere,
             request.shared_search,
             ground.heads_beside,
+            request.quick,
         )
+
+    with ExitStack() as stack:
+        store = stack.enter_context(_open_store(progress))
+        try:
+            stack.enter_context(timing_lock(host_lock_path(), timeout_s=0))
+        except LockHeld as held:
+            ground = _prepare(request, served, progress, store)
+            if (known := study_of(ground).kept_answer()) is not None:
+                return known
+            progress.note(f"{held.what} It is waited for, which is part of --budget.")
+            try:
+                stack.enter_context(timing_lock(host_lock_path(), timeout_s=budget.left_s))
+            except LockHeld:
+                return _foresee_instead(ground, progress, f"{held.what} It was measuring all the time.")
+        # From here on this process alone measures on this machine; free memory is what is free without another one.
+        ground = _prepare(request, served, progress, store)
+        if budget.total_s < LEAST_BUDGET_S:
+            return _foresee_instead(ground, progress, TOO_SHORT.format(budget.total_s))
+        study = study_of(ground)
+        if (known := study.kept_answer()) is not None:
+            return known
         stack.callback(study.shutdown)
         try:
-            study.plan_measurements()
-            study.write_transcripts()
-            study.weigh_answers()
-            study.replay_drafts()
-            study.measure_curves()
-            study.predict()
-            study.run_the_heads()
-            study.run_the_best()
-            study.try_other_places()
-            study.look_at_depth()
+            study.see_the_target()
+            for effort in study.efforts:
+                study.plan_answers(effort)
+                study.write_transcripts()
+                study.weigh_answers()
+                study.replay_drafts()
+                study.measure_curves()
+                study.predict()
+                study.run_the_heads()
+                study.run_the_best()
+                study.answer_first()
+            if not request.quick:
+                study.try_other_places()
+                study.look_at_depth()
+                study.measure_the_rest()
         except KeyboardInterrupt:
             raise Interrupted(study.conclude(INTERRUPTED) if study.can_conclude else None) from None
+        except OutOfTime:
+            if not study.can_conclude:
+                return _foresee_instead(ground, progress, TOO_SLOW.format(budget.total_s))
         recommendation = study.conclude()
+        study.keep_answer(recommendation)
+    _keep(recommendation, progress)
+    return recommendation
+
+
+def _foresee_instead(ground: _Ground, progress: Progress, why: str) -> Recommendation:
+    """What is predicted of these files where there was no time to measure anything."""
+    from advisor import outlook
+    from advisor.predict.question import Outlook
+
+    question, catalog = ground.question, user_catalog(progress.note)
+    entry = match_entry(question.target, tuple(catalog.entries.values()), name_hint=Path(question.target.path).stem)
+    asked = Outlook(
+        target=question.target,
+        target_entry=entry,
+        host=question.host,
+        host_entry=None,
+        build=Build(SERVER, "current"),
+        settings=question.settings,
+        given=tuple(ground.candidates),
+    )
+    progress.note(f"{why} What follows is predicted from published tables.")
+    foreseen = outlook.foresee(asked, catalog, current(data_dir()))
+    recommendation = replace(
+        foreseen,
+        rejected=tuple(ground.rejected),
+        sentence=f"Nothing was measured. {foreseen.sentence}",
+        measurement=replace(foreseen.measurement, notes=(why, *foreseen.measurement.notes)),
+    )
     _keep(recommendation, progress)
     return recommendation
 
@@ -132,7 +207,9 @@ def sweep(request: Request, grid: Grid, progress: Progress, start: StartRunner |
     """Every draft at every length of the grid, run for real. Raises as ``recommend``."""
     served = _found_server(request)
     with ExitStack() as stack:
-        ground = _prepare(request, served, progress, stack)
+        store = stack.enter_context(_open_store(progress))
+        stack.enter_context(timing_lock(host_lock_path(), timeout_s=LOCK_TIMEOUT_S, waiting=progress.note))
+        ground = _prepare(request, served, progress, store)
         remedies = Remedies(ground.store, ground.question.host.fingerprint, progress, fresh=request.fresh)
         runner = remedies.first(start or (served.start if served else ENGINES[ENGINE]))
         stack.callback(runner.shutdown)
@@ -180,11 +257,8 @@ def _found_server(request: Request) -> FoundRunner | None:
     return RUNNERS[SERVER](request.server) if request.server is not None else None
 
 
-def _prepare(request: Request, served: FoundRunner | None, progress: Progress, stack: ExitStack) -> _Ground:
+def _prepare(request: Request, served: FoundRunner | None, progress: Progress, store: Store) -> _Ground:
     settings = request.settings
-    store = stack.enter_context(_open_store(progress))
-    # From here on this process alone measures on this machine; free memory is what is free without another one.
-    stack.enter_context(timing_lock(host_lock_path(), timeout_s=LOCK_TIMEOUT_S, waiting=progress.note))
     progress.stage("look at the machine and the files", 0)
     host = probe(store_dir=data_dir())
     if served is not None and served.devices is not None:

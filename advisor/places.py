@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from advisor.errors import EngineError, TargetFailure
+from advisor.errors import EngineError, OutOfTime, TargetFailure
 from advisor.predict.steady import steadied
 from advisor.prune import draft_in_ram
 from advisor.runs import RunMeasurer
@@ -63,7 +63,7 @@ def better_place(
             trial = Trial.of(there.config, [measure(there.config, prompt) for prompt in there.prompts])
         except TargetFailure:
             raise
-        except EngineError:
+        except (EngineError, OutOfTime):
             continue
         before, after = (speedup_of(one.pairs) for one in steadied([best.trial if best else there, trial]))
         if after > before * (1 + WORTH_ANOTHER_PLACE):

@@ -1,31 +1,61 @@
-"""How much to measure: a budget becomes a number of prompts and a length of answers.
+"""How much to measure: a time becomes a number of prompts and a length of answers, for a first look and a thorough one.
 
-The shares are of the whole budget. What the early stages do not use goes to real runs.
+A plan is what there is time for at the speed that was last seen. Its stages end at their share of the budget whatever
+becomes of that speed.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from advisor.budget import Budget
 from advisor.engines.again import asked_again_once
 from advisor.engines.base import Runner
-from advisor.errors import BudgetTooSmall, EngineRefusal, WorkloadError
+from advisor.errors import EngineRefusal, WorkloadError
 from advisor.prune import CACHE_TYPES, fits_alone
 from advisor.types import Candidate, Host, Model, Placement, Prompt, Run, Settings, Workload
 
-TRANSCRIPT_SHARE = 0.2
 CURVE_SHARE = 0.2
 MIN_PROMPTS, GOOD_PROMPTS, MAX_PROMPTS = 4, 8, 24
 MIN_TOKENS, GOOD_TOKENS = 32, 64
 LENGTHS = tuple(base << shift for shift in range(16) for base in (32, 48))
 TRIAL_PROMPTS = 4
-TRIAL_TOKENS, TRIAL_S = 96, 5.0  # one or the other times steps well: acceptance is replayed over the whole answers
+TRIAL_TOKENS, TRIAL_S = 48, 4.0  # one or the other times steps well: acceptance is replayed over the whole answers
+MORE_FOR_SLOW = 1.5  # times the share that answers are planned to take, where that makes few of them
 PROBE_TOKENS = 12
+PROBE_SHARE, LEAST_PROBE_S = 0.05, 1.0  # what seeing the speed may take, of the budget
 WORTH_OTHER_THREADS = 0.05  # the usual number stays unless another one is this much faster
+LEAST_TOKEN_S = 1e-5  # a target that ends its first answer at once shows no speed
 LEAST_ANSWER = 16  # tokens of room that a prompt must leave in the context
-LEAST_BUDGET_S = 5.0  # loading two models and one answer takes longer than this on any machine
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much one pass through the stages may take.
+
+    ``write``: the share of the budget that its answers are planned to take, of at most ``prompts`` prompts and
+    ``tokens`` tokens; ``trial_prompts``: on how many a real run is; ``rolled_out``: how many are replayed with
+    rollouts. The others: of what is left when the effort begins, the share that is spent when a stage must have ended.
+    """
+
+    name: Literal["first", "thorough"]
+    write: float
+    prompts: int
+    tokens: int
+    trial_prompts: int
+    rolled_out: int
+    written: float
+    replayed: float
+    timed: float
+    run: float
+
+
+FIRST = Effort("first", 0.09, 6, GOOD_TOKENS, 1, 2, written=0.22, replayed=0.5, timed=0.62, run=0.8)
+THOROUGH = Effort(
+    "thorough", 0.2, MAX_PROMPTS, 1 << 30, TRIAL_PROMPTS, MAX_PROMPTS, written=0.4, replayed=0.65, timed=0.75, run=1.0
+)
 
 
 @dataclass(frozen=True)
@@ -39,12 +69,15 @@ class Question:
     fresh: bool = False
 
 
-def with_one_target_placement(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates with the target placed for the draft that leaves it least room: it is loaded once for all."""
-    layers = [candidate.placement.target_gpu_layers for candidate in candidates]
-    partial = [count for count in layers if count >= 0]
-    least = min(partial) if partial else -1
-    return [replace(c, placement=replace(c.placement, target_gpu_layers=least)) for c in candidates]
+@dataclass(frozen=True)
+class Speed:
+    """Of the target, as it was seen: seconds a token and a prompt, on so many ``threads``; ``load_s``: until it
+    answered first."""
+
+    token_s: float
+    prompt_s: float
+    threads: int
+    load_s: float
 
 
 @dataclass(frozen=True)
@@ -59,23 +92,20 @@ class Plan:
     token_s: float
     threads: int
     load_s: float
+    trial_tokens: int
+    most_trial_prompts: int = TRIAL_PROMPTS
 
     @property
     def trial_prompts(self) -> int:
-        return min(TRIAL_PROMPTS, self.prompts)
-
-    @property
-    def trial_tokens(self) -> int:
-        return min(self.max_tokens, max(TRIAL_TOKENS, int(TRIAL_S / self.token_s)))
+        return min(self.most_trial_prompts, self.prompts)
 
 
-def check_budget(budget_s: float) -> None:
-    if budget_s < LEAST_BUDGET_S:
-        raise BudgetTooSmall(
-            f"A budget of {budget_s:g} s is too small for one run.",
-            why="Loading the target and one short answer alone take longer.",
-            fix="Give at least --budget 1m; 5m is a good start.",
-        )
+def with_one_target_placement(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with the target placed for the draft that leaves it least room: it is loaded once for all."""
+    layers = [candidate.placement.target_gpu_layers for candidate in candidates]
+    partial = [count for count in layers if count >= 0]
+    least = min(partial) if partial else -1
+    return [replace(c, placement=replace(c.placement, target_gpu_layers=least)) for c in candidates]
 
 
 def target_place(candidates: Sequence[Candidate], target: Model, host: Host, context: int) -> Placement:
@@ -99,43 +129,69 @@ def thread_counts(host: Host, settings: Settings) -> tuple[int, ...]:
     return tuple(dict.fromkeys((min(host.cores_physical, host.cores_usable) or 1, host.cores_usable)))
 
 
-def make_plan(
+def see_speed(
     engine: Runner,
     prompts: Sequence[Prompt],
     settings: Settings,
     threads: Sequence[int],
     open_target: Callable[[int], None],
-    written: tuple[int, int] | None = None,
-) -> Plan:
-    """Check the prompts, time a few tokens of the target with each number of threads, and divide the budget.
+    budget: Budget,
+) -> Speed:
+    """Check the prompts and time a few tokens of the target with each number of threads.
 
     ``open_target(count)`` makes the engine hold it on so many threads; the engine is left with the best number.
-    ``written``: so many answers of at most so many tokens are there already, and cost nothing.
-    Raises WorkloadError for a prompt that leaves no room for an answer, BudgetTooSmall when the shortest useful answers
-    do not fit.
+    Raises WorkloadError for a prompt that leaves no room for an answer.
     """
-    started = time.perf_counter()
     usual, *others = threads
+    began_s = budget.elapsed_s
     open_target(usual)
-    tokenized = [fitting(engine, prompt, number, settings.context) for number, prompt in enumerate(prompts, start=1)]
-    load_s = time.perf_counter() - started
+    first = fitting(engine, prompts[0], 1, settings.context)
+    load_s = budget.elapsed_s - began_s
+    _check(engine, prompts, settings.context, budget)
 
     def probe(count: int) -> Run:
         open_target(count)
-        # the first pass reads the file from disk
-        asked_again_once(lambda: engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS))
-        return asked_again_once(lambda: engine.answer(tokenized[0], settings.sampling, PROBE_TOKENS))
+        within_s = max(budget.left_s * PROBE_SHARE, LEAST_PROBE_S)
+        return asked_again_once(lambda: engine.answer(first, settings.sampling, PROBE_TOKENS, within_s))
 
     found = {count: probe(count) for count in (usual, *others)}
     best = min(others, key=lambda count: found[count].token_s, default=usual)
     if found[best].token_s > found[usual].token_s * (1 - WORTH_OTHER_THREADS):
         best = usual
     open_target(best)
-    chosen = found[best]
-    if written is not None:
-        return Plan(*written, chosen.token_s, best, load_s)
-    plan = divide(settings, len(prompts), chosen.token_s, prompt_s=chosen.prefill_s, load_s=load_s)
-    return replace(plan, threads=best)
+    return Speed(max(found[best].token_s, LEAST_TOKEN_S), found[best].prefill_s, best, load_s)
+
+
+def _check(engine: Runner, prompts: Sequence[Prompt], context: int, budget: Budget) -> None:
+    """All of them, where that is quick; the others are looked at when they are asked."""
+    until_s = budget.elapsed_s + PROBE_SHARE * budget.total_s
+    for number, prompt in enumerate(prompts[1:], start=2):
+        if budget.elapsed_s > until_s:
+            return
+        fitting(engine, prompt, number, context)
+
+
+def make_plan(effort: Effort, speed: Speed, settings: Settings, available_prompts: int, token_s: float) -> Plan:
+    """What the answers of this effort can be at ``token_s`` a token. ``speed`` is that of the beginning, which sets how
+    long real runs are: so they can be compared all along.
+
+    Answers are shortened, down to GOOD_TOKENS, before there are fewer than GOOD_PROMPTS of them: prompts differ more
+    from each other than the end of an answer from its middle. Where there is no time for MIN_PROMPTS short ones there
+    are fewer of them.
+    """
+    good_s = GOOD_PROMPTS * (speed.prompt_s + GOOD_TOKENS * token_s)
+    share_s = settings.budget_s * min(max(effort.write, good_s / settings.budget_s), MORE_FOR_SLOW * effort.write)
+    available = min(available_prompts, effort.prompts)
+    most_tokens = min(settings.max_tokens, effort.tokens)
+    shortest = min(MIN_TOKENS, most_tokens)
+    least = max(1, min(MIN_PROMPTS, available, int(share_s / (speed.prompt_s + shortest * token_s))))
+    longest = int((share_s / least - speed.prompt_s) / token_s)
+    wanted = int((share_s / min(GOOD_PROMPTS, available) - speed.prompt_s) / token_s)
+    max_tokens = min(most_tokens, _step_down(max(shortest, min(longest, max(wanted, GOOD_TOKENS)))))
+    answer_s = speed.prompt_s + max_tokens * token_s
+    prompts = max(least, min(MAX_PROMPTS, available, int(share_s / answer_s)))
+    trial_tokens = min(max_tokens, _step_down(max(TRIAL_TOKENS, int(TRIAL_S / speed.token_s))))
+    return Plan(prompts, max_tokens, token_s, speed.threads, speed.load_s, trial_tokens, effort.trial_prompts)
 
 
 def _step_down(tokens: int) -> int:
@@ -159,29 +215,3 @@ def fitting(engine: Runner, prompt: Prompt, number: int, context: int) -> tuple[
             fix="Raise --context or shorten the prompt.",
         )
     return tokens
-
-
-def divide(settings: Settings, available_prompts: int, token_s: float, *, prompt_s: float, load_s: float) -> Plan:
-    """The plan for a target that needs ``token_s`` a token and ``prompt_s`` a prompt.
-
-    Answers are shortened, down to GOOD_TOKENS, before there are fewer than GOOD_PROMPTS of them: prompts differ more
-    from each other than the end of an answer from its middle.
-    """
-    share_s = settings.budget_s * TRANSCRIPT_SHARE
-    least = min(MIN_PROMPTS, available_prompts)
-    longest = int((share_s / least - prompt_s) / token_s)
-    shortest = min(MIN_TOKENS, settings.max_tokens)
-    if longest < shortest:
-        needed_s = 1.2 * least * (prompt_s + shortest * token_s) / TRANSCRIPT_SHARE + load_s
-        raise BudgetTooSmall(
-            f"A budget of {settings.budget_s:.0f} s is too small for this target on this machine.",
-            why=f"It makes {1 / token_s:.1f} tokens a second; {least} answers of {shortest} tokens are the least that "
-            f"says anything about acceptance, and {100 * TRANSCRIPT_SHARE:.0f} % of the budget are for writing them: "
-            "replays, costs and real runs need the rest.",
-            fix=f"Give at least --budget {needed_s / 60 + 0.5:.0f}m.",
-        )
-    wanted = int((share_s / min(GOOD_PROMPTS, available_prompts) - prompt_s) / token_s)
-    max_tokens = min(settings.max_tokens, _step_down(min(longest, max(wanted, GOOD_TOKENS))))
-    answer_s = prompt_s + max_tokens * token_s
-    prompts = max(least, min(MAX_PROMPTS, available_prompts, int(share_s / answer_s)))
-    return Plan(prompts, max_tokens, token_s, settings.threads, load_s)

@@ -15,6 +15,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """One sentence a person should see even after the bar is gone (a remedy, a skipped draft)."""
 
+    def first_answer(self, sentence: str) -> None:
+        """What would be answered now; the time that is left refines it."""
+
 
 class Silent:
     """A listener that does not listen."""
@@ -22,3 +25,4 @@ class Silent:
     def stage(self, name: str, steps: int) -> None: ...
     def step(self, detail: str = "") -> None: ...
     def note(self, text: str) -> None: ...
+    def first_answer(self, sentence: str) -> None: ...

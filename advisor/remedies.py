@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from advisor.engines.base import Runner
+from advisor.engines.base import NO_LIMIT, Runner
 from advisor.progress import Progress
 from advisor.store import Store
 from advisor.types import Build
@@ -15,9 +15,19 @@ Start = Callable[[bool, Callable[[], None]], R]
 
 
 class Remedies:
-    """``fresh`` forgets what earlier studies found. ``started``: every engine so far."""
+    """``fresh`` forgets what earlier studies found. No engine works when ``time_left_s()`` is 0. ``started``: every
+    engine so far."""
 
-    def __init__(self, store: Store, host: str, progress: Progress, *, fresh: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        host: str,
+        progress: Progress,
+        *,
+        fresh: bool,
+        time_left_s: Callable[[], float] = lambda: NO_LIMIT,
+    ) -> None:
+        self._time_left_s = time_left_s
         self._store, self._host, self._progress, self._fresh = store, host, progress, fresh
         self._needed: set[str] = set()
         self.started: list[Runner] = []
@@ -35,6 +45,7 @@ class Remedies:
         engine = start(True, lambda: self._remember(engine.build))
         if self.needed(engine):
             engine = start(False, lambda: None)
+        engine.limit(self._time_left_s)
         self.started.append(engine)
         return engine
 

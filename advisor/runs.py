@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from advisor.engines.base import LoadOptions, Runner
-from advisor.errors import EngineError, EngineRefusal, TargetFailure
+from advisor.engines.base import NO_LIMIT, LoadOptions, Runner, Waiting
+from advisor.errors import EngineError, EngineRefusal, OutOfTime, TargetFailure
 from advisor.ngram import METHODS
 from advisor.store import Store
 from advisor.types import Candidate, Config, Model, Placement, Run, Sampling, Transcript
 
+NEARLY = 0.9  # of the time: an answer that is short and took so much of it was cut
 NOTHING_SEEN: tuple[Config | None, int] = (None, 0)
 
 
@@ -47,17 +48,19 @@ class RunMeasurer:
         max_tokens: int,
         place: Placement,
         forgets: bool = False,
+        waiting: Waiting = "as built",
+        time_left_s: Callable[[], float] = lambda: NO_LIMIT,
     ) -> None:
         self._engine, self._store, self._target = engine, store, target
         self._candidates = {candidate.draft.content_hash: candidate for candidate in candidates}
         self._seen, self._forgets = NOTHING_SEEN, forgets
         self._transcripts, self._sampling = transcripts, sampling
         self._host, self._context, self._threads, self._max_tokens = host, context, threads, max_tokens
-        self._place = place
+        self._place, self._waiting, self._time_left_s = place, waiting, time_left_s
 
     def __call__(self, config: Config, prompt: int) -> tuple[Run, Run]:
         """(baseline, speculative run). Raises EngineError: EngineRefusal when speculation silently did not happen,
-        TargetFailure when the target alone fails."""
+        TargetFailure when the target alone fails. OutOfTime where ``time_left_s()`` ends before both have."""
         key = self._key(config, prompt)
         pair = self._store.get("run", key, Pair)
         if pair is None:
@@ -91,21 +94,20 @@ class RunMeasurer:
             self._engine.close("draft")
             return
         candidate = self._candidates[config.draft]
-        options = LoadOptions.of_draft(candidate.placement, self._context, self._threads)
+        options = LoadOptions.of_draft(candidate.placement, self._context, self._threads, waiting=self._waiting)
         self._engine.open("draft", candidate.draft, options)
 
     def _answer(self, prompt: int) -> Run:
         """Asked again once after a failure: the engine starts anew."""
         if self._forgets:
             self._seen = NOTHING_SEEN
-        asked = (self._transcripts[prompt].prompt_tokens, self._sampling, self._room(prompt))
         try:
-            return self._engine.answer(*asked)
+            return self._whole_answer(prompt)
         except EngineError:
             self._seen = NOTHING_SEEN
             self._engine.close("draft")  # what remains is the target
         try:
-            return self._engine.answer(*asked)
+            return self._whole_answer(prompt)
         except EngineError as error:
             raise TargetFailure(
                 f"The target alone failed: {error.what}",
@@ -113,9 +115,16 @@ class RunMeasurer:
                 fix="What was measured is stored; the same command goes on from there. A smaller --context may help.",
             ) from error
 
+    def _whole_answer(self, prompt: int) -> Run:
+        transcript, room, left_s = self._transcripts[prompt], self._room(prompt), self._time_left_s()
+        run = self._engine.answer(transcript.prompt_tokens, self._sampling, room, left_s)
+        if run.tokens < room and run.prefill_s + run.decode_s >= NEARLY * left_s:
+            raise OutOfTime
+        return run
+
     def _speculate(self, config: Config, prompt: int) -> Run:
         tokens = self._transcripts[prompt].prompt_tokens
-        run = self._engine.speculate(tokens, config, self._sampling, self._room(prompt))
+        run = self._engine.speculate(tokens, config, self._sampling, self._room(prompt), self._time_left_s())
         may_be_empty = config.p_min > 0 or config.method in METHODS
         if run.tokens < 2 or (run.drafted == 0 and not may_be_empty and run.tokens > 2):
             raise EngineRefusal("The engine ran without speculating: no token was drafted.")
@@ -142,6 +151,7 @@ class RunMeasurer:
             "prompt": list(self._transcripts[prompt].prompt_tokens),
             "sampling": vars(self._sampling),
             "threads": self._threads,
+            **({"waiting": self._waiting} if self._waiting != "as built" else {}),
             "placement": self._placement(config),
             "context": self._context,
             "max_tokens": self._max_tokens,

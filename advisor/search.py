@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.acceptance.replay import P_MIN_GRID
-from advisor.errors import EngineError, TargetFailure
+from advisor.errors import EngineError, OutOfTime, TargetFailure
 from advisor.journal import kept_aside, mended
 from advisor.ngram import METHODS
 from advisor.predict.predictor import Belief, Predictor
@@ -44,6 +45,7 @@ STOPPED_SETTLED = "no further run is expected to change the answer"
 STOPPED_HOPELESS = "no pairing can reach the speed of the target alone"
 STOPPED_BUDGET = "the budget is spent"
 STOPPED_MAX_TRIALS = f"{MAX_TRIALS} configurations have been run"
+SETTLED = (STOPPED_SETTLED, STOPPED_HOPELESS)  # more time would change nothing
 STALE_LOCK_S = 3  # a search writes for milliseconds: who has not let go after this was killed
 DAMAGED_JOURNAL = "The journal of the search was damaged; it is kept as {}. What it ran is in the store."
 NO_JOURNAL = "The journal of the search cannot be written: {}. The search goes on without it."
@@ -80,6 +82,8 @@ def search(
     on_trial: Callable[[Trial], None] = lambda _trial: None,
     is_stored: Callable[[Config, int], bool] = lambda _config, _prompt: True,
     answers: int = 0,
+    explore: bool = True,
+    known: Sequence[Trial] = (),
     shared: Sharing | None = None,
     on_trial_of_others: Callable[[Trial], None] = lambda _trial: None,
     sleep: Callable[[float], None] = time.sleep,
@@ -95,16 +99,20 @@ def search(
     ``on_trial`` sees every trial as it ends, so that an interrupt loses none. A draft or method whose engine fails is
     dropped and named in ``failed``.
 
+    ``known``: trials of an earlier search of this process; one of fewer prompts is gone on with where it is of the
+    pick. Without ``explore`` the search ends when what would be answered has been run.
+
     ``shared`` names a database that keeps the study in place of ``journal``; trials of other machines are evidence like
     own ones, and ``on_trial_of_others`` sees them. Where it is lost, also before the first trial, the search goes on
     alone.
     """
-    space = _space(proposers, k_max)
-    trials: list[Trial] = []
+    space, most = _space(proposers, k_max), max(prompts, answers)
+    trials: list[Trial] = list(known)
     failed: dict[str, EngineError] = {}
     peers: Peers | None = None
 
     def add(trial: Trial) -> None:
+        trials[:] = [one for one in trials if one.config != trial.config]
         trials.append(trial)
         on_trial(trial)
 
@@ -119,23 +127,29 @@ def search(
         nonlocal journal, peers
         progress.note((NO_JOURNAL if shared is None else NO_SHARED_STUDY).format(error))
         journal = peers = None
-        return _without_journal(study_name, space, prompts, trials)
+        return _without_journal(study_name, space, most, trials)
 
     earlier: list[tuple[Config, tuple[int, ...], bool]] = []
     try:
         if shared is not None:
             with connection_errors():
-                study = _shared_study(shared.url, study_name, space, prompts)
+                study = _shared_study(shared.url, study_name, space, most)
                 peers = Peers(study, _config, len(space), trial_s, shared.me, sleep, clock)
                 for trial in peers.own():
                     add(trial)
         else:
-            study, earlier = _resumed(journal, study_name, space, prompts, progress)
+            study, earlier = _resumed(journal, study_name, space, most, progress)
     except OSError as error:
         study = alone(error)
     progress.stage("run the best pairings", 0)
+    longest: dict[Config, tuple[tuple[int, ...], bool]] = {}
     for done, indices, pruned in earlier:
-        of_interest = [index for index in indices if index < max(prompts, answers)]
+        if len(indices) >= len(longest.get(done, ((), False))[0]):
+            longest[done] = indices, pruned
+    for done, (indices, pruned) in longest.items():
+        if done in {trial.config for trial in trials}:
+            continue
+        of_interest = [index for index in indices if index < most]
         lost = not all(is_stored(done, index) for index in of_interest)
         if done not in predictor.analytics or (lost and time_left_s() < trial_s):
             continue
@@ -143,6 +157,8 @@ def search(
             add(Trial.of(done, [run_prompt(done, index) for index in of_interest], pruned=pruned))
         except TargetFailure:
             raise
+        except OutOfTime:
+            break
         except EngineError as error:
             drop(done, error)
     while True:
@@ -159,7 +175,10 @@ def search(
         belief = predictor.believe(trials)
         if pending:
             belief = predictor.believe([*trials, *lies(pending, belief, predictor.analytics)])
-        config, reason = next_config(belief, lambda: pick(trials))
+        picked = cache(lambda: pick(trials))  # of this turn
+        config, reason = next_config(belief, picked, explore=explore, guessed=predictor.guessed)
+        if config is None and not pending:
+            config = _cut_short(trials, picked, prompts)
         if config is None and pending and time_left_s() >= trial_s:
             sleep(LOOK_UP_S)
             continue
@@ -178,6 +197,8 @@ def search(
             progress.step(f"k={config.k} p_min={config.p_min:g}" if config.draft else f"{config.method} k={config.k}")
         except TargetFailure:
             raise
+        except OutOfTime:
+            return SearchResult(tuple(trials), STOPPED_BUDGET, failed)
         except OSError as error:
             if journal is None and peers is None:
                 raise
@@ -186,8 +207,21 @@ def search(
             drop(config, error)
 
 
-def next_config(belief: Belief, pick: Callable[[], Config | None]) -> tuple[Config | None, str]:
-    """The config most worth a real run, or None and why no run is worth its time."""
+def _cut_short(trials: Sequence[Trial], pick: Callable[[], Config | None], prompts: int) -> Config | None:
+    """The pick, where it was run on fewer prompts than others are."""
+    shorter = {trial.config for trial in trials if len(trial.prompts) < prompts and not trial.pruned}
+    return pick() if shorter and pick() in shorter else None
+
+
+def next_config(
+    belief: Belief,
+    pick: Callable[[], Config | None],
+    *,
+    explore: bool = True,
+    guessed: frozenset[str] = frozenset(),
+) -> tuple[Config | None, str]:
+    """The config most worth a real run, or None and why no run is worth its time. Without ``explore`` only the pick
+    is. Of drafts whose cost is ``guessed`` nothing is tried: that they are little known is no hope."""
     sd = belief.log_sd()
     hopeless = belief.log_mean + CANNOT_WIN_SDS * sd < 0
     if not belief.measured:
@@ -198,9 +232,9 @@ def next_config(belief: Belief, pick: Callable[[], Config | None]) -> tuple[Conf
     measured = np.array([config in belief.measured for config in belief.configs])
     leader = int(np.argmax(np.where(measured, belief.log_mean, -np.inf)))
     gain = expected_improvement(belief.log_mean - belief.log_mean[leader], belief.log_sd_of_difference(leader))
-    gain[measured | hopeless] = 0.0
+    gain[measured | hopeless | [config.draft in guessed for config in belief.configs]] = 0.0
     choice = int(np.argmax(gain))
-    if gain[choice] >= WORTH_A_RUN:
+    if explore and gain[choice] >= WORTH_A_RUN:
         return belief.configs[choice], ""
     best = pick()  # an answer should have been seen to work
     unseen = best in belief.configs and best not in belief.measured
@@ -237,9 +271,14 @@ def _run_trial(
         for index in range(prompts):
             pairs.append(run_prompt(config, index))
             asked.report(speedup_of(pairs[-1:]), step=index)
-            pruned = index + 1 < prompts and asked.should_prune()
+            pruned = index + 1 < prompts and _loses(asked)
             if pruned:
                 break
+    except OutOfTime:
+        if not pairs:
+            study.tell(asked, state=optuna.trial.TrialState.FAIL)
+            raise
+        pruned = True
     except BaseException:
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
         raise
@@ -249,6 +288,13 @@ def _run_trial(
         peers.tell_of(asked, trial)
     study.tell(asked, None if pruned else speedup_of(pairs), state=state)
     return trial
+
+
+def _loses(asked: optuna.Trial) -> bool:
+    """What the pruner says; that the best trial so far is of fewer prompts is no news."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="WilcoxonPruner finds steps", category=UserWarning)
+        return asked.should_prune()
 
 
 def _choosing(config: Config) -> optuna.samplers.BaseSampler:
@@ -266,13 +312,13 @@ def speedup_of(pairs: Sequence[tuple[Run, Run]]) -> float:
 
 
 def _resumed(
-    journal: Path | None, name: str, space: dict[str, Any], prompts: int, progress: Progress
+    journal: Path | None, name: str, space: dict[str, Any], most: int, progress: Progress
 ) -> tuple[optuna.Study, list[tuple[Config, tuple[int, ...], bool]]]:
     """The study and its finished trials. A journal that makes no sense is kept aside. Raises OSError."""
     kept = mended(journal) if journal else None
     try:
         study = _open_study(journal, name)
-        _add_baseline(study, space, prompts)
+        _add_baseline(study, space, most)
         found = study, _finished(study)
     except OSError:
         raise
@@ -281,16 +327,16 @@ def _resumed(
             raise
         kept = kept_aside(journal)
         study = _open_study(journal, name)
-        _add_baseline(study, space, prompts)
+        _add_baseline(study, space, most)
         found = study, []
     if kept is not None:
         progress.note(DAMAGED_JOURNAL.format(kept))
     return found
 
 
-def _shared_study(url: str, name: str, space: dict[str, Any], prompts: int) -> optuna.Study:
+def _shared_study(url: str, name: str, space: dict[str, Any], most: int) -> optuna.Study:
     study = _create_study(reopened_storage(url), name)
-    _add_baseline(study, space, prompts)
+    _add_baseline(study, space, most)
     return study
 
 
@@ -319,12 +365,12 @@ def _create_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Stu
     )
 
 
-def _without_journal(name: str, space: dict[str, Any], prompts: int, trials: Sequence[Trial]) -> optuna.Study:
+def _without_journal(name: str, space: dict[str, Any], most: int, trials: Sequence[Trial]) -> optuna.Study:
     """A study in memory that knows these trials; the runs of one that was cut short come back from the store."""
     import optuna
 
     study = _open_study(None, name)
-    _add_baseline(study, space, prompts)
+    _add_baseline(study, space, most)
     for trial in trials:
         pairs = trial.pairs
         state = optuna.trial.TrialState.PRUNED if trial.pruned else optuna.trial.TrialState.COMPLETE

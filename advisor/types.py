@@ -364,13 +364,15 @@ class CostCurve:
 
     ``rounds_s[b]`` holds one value per interleaved round; ``anchor_s`` the target's t(1) of the same rounds, so that
     ``rounds_s[b][r] / anchor_s[r]`` is free of drift. ``bare_s``, of a draft's curve: the target's pass over one token
-    right after the draft's decodes, as in a step that drafts nothing; () where it was not timed.
+    right after the draft's decodes, as in a step that drafts nothing; () where it was not timed. ``guessed``: nothing
+    was timed, the rounds are what the model's bytes allow.
     """
 
     depth: int
     anchor_s: tuple[float, ...]
     rounds_s: dict[int, tuple[float, ...]]
     bare_s: tuple[float, ...] = ()
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -478,8 +480,45 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Contention:
+    """What else the machine did while decodes were timed: a machine that is in use.
+
+    ``others_cores``, ``stolen_cores``: of ``cores`` usable ones, taken on average by other programs and by the
+    hypervisor; ``throttled_share``: of the time in which a CPU quota stopped this process. ``programs``: the busiest
+    others by name. ``waited_s``: how long it was waited for quiet. ``asleep``: threads waited for each other asleep,
+    which a deployed server does only where it is told to; ``threads``: on how many was timed where others were wanted.
+    ``sentence`` says all that, and what to do; ``power`` are remarks on battery, power saving and heat.
+    """
+
+    cores: int
+    others_cores: float
+    stolen_cores: float
+    throttled_share: float
+    programs: tuple[str, ...]
+    waited_s: float
+    asleep: bool
+    threads: int
+    sentence: str
+    power: tuple[str, ...] = ()
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self.sentence)
+
+
+@dataclass(frozen=True)
+class FirstAnswer:
+    """What was answered first, ``elapsed_s`` into the command, before it was refined. ``config`` is None for "do not
+    speculate"."""
+
+    elapsed_s: float
+    sentence: str
+    config: Config | None
+
+
+@dataclass(frozen=True)
 class MeasurementNotes:
-    """What a reader needs to trust the numbers."""
+    """What a reader needs to trust the numbers. ``contention`` is None where nothing was timed."""
 
     prompts: int
     answer_tokens: int
@@ -490,6 +529,8 @@ class MeasurementNotes:
     from_store: bool
     repack_off: bool
     notes: tuple[str, ...] = ()
+    contention: Contention | None = None
+    first_answer: FirstAnswer | None = None
 
 
 @dataclass(frozen=True)

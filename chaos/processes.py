@@ -88,6 +88,10 @@ class Advisor:
             cwd=data.parent,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait(self) -> Ended:
         output, errors = self._process.communicate(timeout=LONGEST_S)
         return Ended(self._process.returncode, output, errors)

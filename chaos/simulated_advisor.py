@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from advisor import engines, pipeline
+from advisor import engines, pipeline, surroundings
 from advisor.cli import main
+from advisor.engines.simulated import Clock
 from advisor.pipeline import ENGINE
 from advisor.store import Store, canonical_key
+from advisor.testing.surroundings import simulated_sources
 from chaos import ledger
 from chaos.world import start_engine
 
@@ -22,5 +24,6 @@ class ReportingStore(Store):
 
 if __name__ == "__main__":
     engines.ENGINES[ENGINE] = start_engine
+    vars(surroundings)["this_machine"] = lambda: simulated_sources(Clock())  # it is chaos that disturbs this one
     vars(pipeline)["Store"] = ReportingStore
     main()

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from advisor import surroundings
+from advisor.engines.simulated import Clock
 from advisor.testing import zoo
+from advisor.testing.surroundings import simulated_sources
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +19,12 @@ def data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ADVISOR_DATA_DIR", str(path))
     monkeypatch.setenv("ADVISOR_LOCK_DIR", str(tmp_path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process nobody waits for the machine that the tests run on to be quiet."""
+    monkeypatch.setattr(surroundings, "this_machine", lambda: simulated_sources(Clock()))
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from advisor import pipeline
-from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
+from advisor import pipeline, surroundings
+from advisor.engines.simulated import Clock, SimulatedDraft, SimulatedEngine, World
 from advisor.pipeline import Request
 from advisor.progress import Silent
 from advisor.testing.builders import TARGET_S, make_host, make_model
+from advisor.testing.surroundings import simulated_sources
 from advisor.types import Build, Config, Host, Message, Model, Prompt, Recommendation, Settings, Workload
 
 GIB = 1024**3
@@ -90,6 +91,7 @@ class Machine:
             self.data.mkdir(parents=True, exist_ok=True)
             patch.setenv("ADVISOR_LOCK_DIR", str(self.data))  # a machine of its own
             patch.setattr(pipeline, "probe", lambda *, store_dir, fresh=False: self.host)
+            patch.setattr(surroundings, "this_machine", lambda: simulated_sources(Clock()))
             yield
 
     def _start(self, extra_buffers: bool, on_remedy: Any) -> SimulatedEngine:

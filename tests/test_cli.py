@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from advisor import pipeline
+from advisor.budget import Budget
 from advisor.cli import app
 from advisor.errors import EngineCrash, NothingFits, StoreError
 from advisor.options import PriorQuestion
@@ -31,7 +32,7 @@ class Pipeline:
         self.requests: list[Request] = []
         self.answer: Recommendation | BaseException = make_recommendation()
 
-    def recommend(self, request: Request, progress: Progress) -> Recommendation:
+    def recommend(self, request: Request, progress: Progress, *, budget: Budget) -> Recommendation:
         self.requests.append(request)
         progress.stage("replay", 2)
         progress.step("one draft")
@@ -423,7 +424,7 @@ PREPARE = """
 import sys
 from advisor import cli, pipeline
 from advisor.testing.builders import make_recommendation
-pipeline.recommend = lambda request, progress: make_recommendation()
+pipeline.recommend = lambda request, progress, budget: make_recommendation()
 cli.main()
 """
 

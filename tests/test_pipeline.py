@@ -14,11 +14,11 @@ import pytest
 
 from advisor import pipeline
 from advisor.acceptance.ngram import ngram_configs
+from advisor.budget import Budget
 from advisor.catalog.matching import LocalModel
 from advisor.engines import StartRunner
-from advisor.engines.simulated import SimulatedDraft, SimulatedEngine, World
+from advisor.engines.simulated import Clock, SimulatedDraft, SimulatedEngine, World
 from advisor.errors import (
-    BudgetTooSmall,
     EngineCrash,
     EngineError,
     FileProblem,
@@ -31,13 +31,13 @@ from advisor.grid import Grid
 from advisor.ngram import METHODS
 from advisor.options import PriorQuestion
 from advisor.pipeline import Interrupted, Request, recommend
-from advisor.progress import Silent
+from advisor.progress import Progress, Silent
 from advisor.reasons import explain
 from advisor.report import json_document
 from advisor.runs import RunMeasurer
 from advisor.store import Store
-from advisor.study import Study
 from advisor.testing.builders import TARGET_S, make_candidate, make_gpu_host, make_host, make_model
+from advisor.testing.surroundings import simulated_sources
 from advisor.types import (
     Config,
     Message,
@@ -93,10 +93,18 @@ def ask(
     start_runner: StartRunner | None = None,
     temperature: float = 0.0,
     without_draft: bool = False,
+    quick: bool = False,
+    clock: Clock | None = None,
+    others: Callable[[float], float] = lambda _now_s: 0.0,
+    progress: Progress | None = None,
     **settings,
 ) -> Recommendation:
+    """``clock``: what time passes on, where the world has any; ``others``: the cores that other programs take then."""
+    clock = clock or Clock()
+
     def start(extra_buffers, on_remedy):
         engine = make(world)
+        engine.clock = clock
         if engines is not None:
             engines.append(engine)
         return engine
@@ -108,8 +116,11 @@ def ask(
         Settings(sampling=Sampling(temperature), **{"budget_s": 3600, "max_tokens": 100, **settings}),
         fresh,
         without_draft=without_draft,
+        quick=quick,
     )
-    return recommend(request, Silent(), start, start_runner)
+    budget = Budget(request.settings.budget_s, clock)
+    sources = simulated_sources(clock, others)
+    return recommend(request, progress or Silent(), start, start_runner, budget=budget, sources=sources)
 
 
 def true_speedup(world: World, config: Config, max_tokens: int = 100) -> float:
@@ -476,10 +487,10 @@ def test_another_draft_reuses_what_was_measured_of_the_others(models):
 class StopsAfter(SimulatedEngine):
     """Ctrl-C during the n-th speculative run."""
 
-    limit = 2
+    after = 2
 
     def speculate(self, *arguments):
-        if self.runs == self.limit:
+        if self.runs == self.after:
             raise KeyboardInterrupt
         return super().speculate(*arguments)
 
@@ -494,7 +505,7 @@ def test_ctrl_c_gives_the_best_so_far_and_the_next_call_goes_on(models):
     whole: list[SimulatedEngine] = []
     again = ask(engines=whole, fresh=True)
     assert found.best.config == again.best.config
-    assert sum(e.runs for e in engines) == sum(e.runs for e in whole) - StopsAfter.limit
+    assert sum(e.runs for e in engines) == sum(e.runs for e in whole) - StopsAfter.after
 
 
 def test_ctrl_c_before_anything_is_known_has_no_recommendation(models):
@@ -620,15 +631,6 @@ def test_how_far_the_target_moved_meanwhile_is_told(models):
     assert ask(drifting, fresh=True).measurement.anchor_drift == pytest.approx(0.2, abs=0.05)
 
 
-def test_a_spent_budget_is_named_and_still_answers(models, monkeypatch):
-    monkeypatch.setattr("advisor.study.Study._time_left_s", lambda self: 0.0)
-    found = ask(drafts=(SMALL, MIDDLE))
-    assert found.measurement.stop_reason == "the budget is spent"
-    assert found.trials == ()
-    assert found.best.evidence == "replay"
-    assert [(r.draft, r.reason) for r in found.rejected] == [("Middle-1.5B", "budget")]
-
-
 def test_every_draft_failing_is_a_failure_not_an_answer(models):
     drafts = {name: dataclasses.replace(draft, crashes=True) for name, draft in WORLD.drafts.items()}
     with pytest.raises(EngineError, match="failed with every draft") as caught:
@@ -663,13 +665,6 @@ def test_a_recurrent_target_is_refused_before_anything_runs(models, monkeypatch)
     monkeypatch.setattr(pipeline, "read_model", lambda path: dataclasses.replace(TARGET, attention=state))
     with pytest.raises(FileProblem, match="recurrent"):
         ask()
-
-
-def test_a_budget_too_small_says_how_much_is_needed(models):
-    with pytest.raises(BudgetTooSmall, match="at least --budget"):
-        ask(budget_s=20)
-    with pytest.raises(BudgetTooSmall, match="too small for one run"):
-        ask(budget_s=1)
 
 
 def test_a_prompt_longer_than_the_context_names_its_number(models):
@@ -801,11 +796,12 @@ SAMPLED_WELL = dataclasses.replace(
 )
 
 
-def test_what_was_measured_counts_however_little_time_is_left(models, monkeypatch):
+def test_what_was_measured_counts_however_little_time_is_left(models):
     noisy = dataclasses.replace(WORLD, noise=lambda call: 1 + 0.02 * math.sin(call))
-    first = ask(noisy)
-    monkeypatch.setattr(Study, "_has_time_for_a_run", lambda study: False)
-    again = ask(noisy)
+    first, engines = ask(noisy), []
+    again = ask(noisy, engines=engines, budget_s=30)
+    assert again.measurement.from_store
+    assert not any(engine.used for engine in engines)
     assert again.target_curve == first.target_curve
     assert again.estimates == first.estimates
 

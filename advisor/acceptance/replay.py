@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from advisor.engines.base import Engine, LoadOptions, RolloutOptions
-from advisor.errors import AdvisorError, BudgetTooSmall, EngineError
+from advisor.engines.base import NO_LIMIT, NO_ROLLOUT, Engine, LoadOptions, RolloutOptions
+from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, OutOfTime
 from advisor.progress import Progress
 from advisor.store import Store
 from advisor.types import Build, Candidate, Model, Placement, Trace, Transcript
@@ -20,7 +21,7 @@ ROLLOUT_CHAINS = 8  # per answer: enough to know the mean length of a doomed dra
 
 
 Outcome = list[tuple[Trace, float]] | AdvisorError
-"""Of one draft: a trace an answer with the seconds it took, or why there is none."""
+"""Of one draft: traces of the answers, or of the first ones in time, each with the seconds it took; or why none."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ReplayTask:
     """One draft over all answers, in a context of ``cells`` tokens.
 
     ``temperature``: of the answers, for the chances under rejection sampling where they know their probabilities.
+    ``rolled_out``: of how many answers rollouts are followed, which take as long as the rest.
     """
 
     draft: Model
@@ -36,6 +38,7 @@ class ReplayTask:
     rollout: RolloutOptions
     cells: int
     temperature: float = 0.0
+    rolled_out: int = 1 << 30
 
 
 Replayer = Callable[[Sequence[ReplayTask]], Iterator[tuple[int, Outcome]]]
@@ -49,48 +52,95 @@ Elsewhere = Callable[["ReplaysHere", Build, Callable[[], float]], Replayer]
 class ReplaysHere:
     """Replays on this machine: ``at_once`` of them share ``threads``, each with an engine of its own.
 
-    None begins after ``time_left_s()`` is spent, but the first always has its turn. Nothing may be timed meanwhile.
+    Every draft has its turn, and an equal part of ``time_left_s()`` for what is left of them. Nothing may be timed
+    meanwhile. Threads wait asleep, which costs a replay little and makes it bearable beside other programs.
     """
 
     def __init__(
-        self, start_engine: Callable[[], Engine], *, threads: int, at_once: int, time_left_s: Callable[[], float]
+        self,
+        start_engine: Callable[[], Engine],
+        *,
+        threads: int,
+        at_once: int,
+        time_left_s: Callable[[], float],
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._start_engine, self._threads, self._at_once = start_engine, threads, at_once
-        self._time_left_s = time_left_s
+        self._time_left_s, self._clock = time_left_s, clock
+        self._own = threading.local()
+        self._engines: list[Engine] = []
 
     def __call__(self, tasks: Sequence[ReplayTask]) -> Iterator[tuple[int, Outcome]]:
         from joblib import Parallel, delayed
 
         jobs = max(1, min(len(tasks), self._at_once))
         threads = max(1, self._threads // jobs)
-        yield from Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
-            delayed(self._one)(number, task, threads) for number, task in enumerate(tasks)
-        )
+        try:
+            yield from Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered")(
+                delayed(self._one)(number, task, threads, -(-(len(tasks) - number) // jobs))
+                for number, task in enumerate(tasks)
+            )
+        finally:
+            for engine in self._engines:
+                engine.shutdown()
 
-    def _one(self, number: int, task: ReplayTask, threads: int) -> tuple[int, Outcome]:
-        has_turn = number == 0 or self._time_left_s() > 0
-        return number, replay(self._start_engine, task, threads) if has_turn else turn_missed()
+    def _one(self, number: int, task: ReplayTask, threads: int, turns: int) -> tuple[int, Outcome]:
+        """``turns``: how many of them the time that is left must do for."""
+        return number, replay_with(self._engine(), task, threads, self._time_left_s() / turns, self._clock)
+
+    def _engine(self) -> Engine:
+        """Of this thread: it is opened anew for each draft, without another process."""
+        if not hasattr(self._own, "engine"):
+            self._own.engine = self._start_engine()
+            self._engines.append(self._own.engine)
+        engine: Engine = self._own.engine
+        return engine
 
 
 def replay(start_engine: Callable[[], Engine], task: ReplayTask, threads: int) -> Outcome:
     """One draft over its answers, in an engine that is gone afterwards."""
     engine = start_engine()
     try:
-        place, sequences = task.placement, task.rollout.chains + 1
-        options = LoadOptions(
-            task.cells, threads, place.draft_gpu_layers, sequences, outputs=ROWS_AT_ONCE, cache_type=place.cache_type
-        )
-        engine.open("draft", task.draft, options)
-        scored = []
-        for transcript in task.transcripts:
-            started = time.perf_counter()
-            trace = engine.score(transcript, task.rollout, "draft", task.temperature)
-            scored.append((trace, time.perf_counter() - started))
-        return scored
-    except EngineError as error:
-        return error
+        return replay_with(engine, task, threads)
     finally:
         engine.shutdown()
+
+
+def replay_with(
+    engine: Engine,
+    task: ReplayTask,
+    threads: int,
+    within_s: float = NO_LIMIT,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Outcome:
+    """One draft over its answers: over the first in any case, over others while ``within_s`` lasts."""
+    place, sequences = task.placement, task.rollout.chains + 1
+    options = LoadOptions(
+        task.cells,
+        threads,
+        place.draft_gpu_layers,
+        sequences,
+        outputs=ROWS_AT_ONCE,
+        cache_type=place.cache_type,
+        waiting="asleep",
+    )
+    began, scored = clock(), list[tuple[Trace, float]]()
+    try:
+        engine.open("draft", task.draft, options)
+        for number, transcript in enumerate(task.transcripts):
+            started = clock()
+            left_s = within_s - (started - began)
+            if scored and left_s <= 0:
+                break
+            limit_s = left_s if scored else NO_LIMIT
+            rollout = task.rollout if number < task.rolled_out else NO_ROLLOUT
+            trace = engine.score(transcript, rollout, "draft", task.temperature, limit_s)
+            scored.append((trace, clock() - started))
+    except OutOfTime:
+        return scored or turn_missed()
+    except EngineError as error:
+        return error
+    return scored
 
 
 def turn_missed() -> BudgetTooSmall:
@@ -109,16 +159,25 @@ def replay_all(
     k_max: int,
     progress: Progress,
     temperature: float = 0.0,
+    rolled_out: int = 1 << 30,
 ) -> tuple[dict[str, tuple[Trace, ...]], dict[str, AdvisorError]]:
-    """Traces by draft content hash, and the error of each draft that has none: its engine failed, or its turn never
-    came. Traces found in the store need no engine. ``temperature`` as in ReplayTask."""
+    """Traces by draft content hash, of the first answers where there was no time for all, and the error of each draft
+    that has none: its engine failed, or its turn never came. ``candidates`` have their turns in this order. Traces
+    found in the store need no engine. ``temperature`` and ``rolled_out`` as in ReplayTask."""
     progress.stage("replay the drafts over the answers", len(candidates))
     rollout = RolloutOptions(p_min=min(p for p in P_MIN_GRID if p > 0), length=k_max, chains=ROLLOUT_CHAINS)
     cells = context + rollout.chains * rollout.length  # the rollouts' own tokens need room beside the answer
     keys = {
         candidate.draft.content_hash: [
-            trace_key(target, candidate.draft, transcript, rollout, build_key, temperature)
-            for transcript in transcripts
+            trace_key(
+                target,
+                candidate.draft,
+                transcript,
+                rollout if number < rolled_out else NO_ROLLOUT,
+                build_key,
+                temperature,
+            )
+            for number, transcript in enumerate(transcripts)
         ]
         for candidate in candidates
     }
@@ -127,13 +186,13 @@ def replay_all(
     for candidate in candidates:
         found = [store.get("trace", key, Trace) for key in keys[candidate.draft.content_hash]]
         complete = [trace for trace in found if trace is not None]
-        if len(complete) == len(found):
+        if found and len(complete) == len(found):
             traces[candidate.draft.content_hash] = tuple(complete)
             progress.step(candidate.draft.label)
         else:
             missing.append(candidate)
     tasks = [
-        ReplayTask(candidate.draft, candidate.placement, tuple(transcripts), rollout, cells, temperature)
+        ReplayTask(candidate.draft, candidate.placement, tuple(transcripts), rollout, cells, temperature, rolled_out)
         for candidate in missing
     ]
     failures: dict[str, AdvisorError] = {}
@@ -144,7 +203,7 @@ def replay_all(
             failures[draft] = outcome
             progress.note(f"{candidate.draft.label} is left out: {outcome.what}")
         else:
-            for key, (trace, seconds) in zip(keys[draft], outcome, strict=True):
+            for key, (trace, seconds) in zip(keys[draft], outcome, strict=False):  # the first ones, in time
                 store.put("trace", key, trace, wall_s=seconds)
             traces[draft] = tuple(trace for trace, _ in outcome)
         progress.step(candidate.draft.label)

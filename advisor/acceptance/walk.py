@@ -2,7 +2,7 @@
 
 The walk is exact where the trace sees everything: with p_min = 0, and for every accepted token. How many tokens are
 drafted after a confident mismatch comes from the trace's rollouts; where a mismatch has none, the mean of the others
-stands in.
+stands in, and that of other answers where an answer has none.
 """
 
 from __future__ import annotations
@@ -85,16 +85,17 @@ def _under_rule(trace: Trace, config: Config, number: int) -> list[Trace]:
 
 
 class Walker:
-    """A trace prepared for one p_min, so that every k and n_min after that is cheap."""
+    """A trace prepared for one p_min, so that every k and n_min after that is cheap. ``usual_chain``: how many tokens
+    are drafted after a confident mismatch where the trace has no rollout."""
 
-    def __init__(self, trace: Trace, p_min: float) -> None:
+    def __init__(self, trace: Trace, p_min: float, usual_chain: float = 0.0) -> None:
         self._length = len(trace.answer_tokens)
         confident = [p >= p_min for p in trace.probability]
         agrees = [a == b for a, b in zip(trace.proposal, trace.answer_tokens, strict=True)]
         self._confident = confident
         self._run = _run_lengths([c and a for c, a in zip(confident, agrees, strict=True)])
         self._chain = {point: _leading(chain, p_min) for point, chain in trace.rollout.items()}
-        self._mean_chain = sum(self._chain.values()) / len(self._chain) if self._chain else 0.0
+        self._mean_chain = sum(self._chain.values()) / len(self._chain) if self._chain else usual_chain
         self._draws_all = p_min <= 0
 
     def walk(self, k: int, n_min: int, *, max_tokens: int) -> Walk:
@@ -149,14 +150,21 @@ class DraftAcceptance:
     def walks(self, config: Config) -> list[Walk]:
         rule = (config.p_min, config.draft_sampling)
         if rule not in self._walkers:
+            usual = usual_chain(self._traces, config.p_min)
             self._walkers[rule] = [
-                [Walker(one, config.p_min) for one in _under_rule(trace, config, number)]
+                [Walker(one, config.p_min, usual) for one in _under_rule(trace, config, number)]
                 for number, trace in enumerate(self._traces)
             ]
         return [
             pooled([one.walk(config.k, config.n_min, max_tokens=self._max_tokens) for one in walkers])
             for walkers in self._walkers[rule]
         ]
+
+
+def usual_chain(traces: Sequence[Trace], p_min: float) -> float:
+    """The mean over all rollouts; 0 without any."""
+    lengths = [_leading(chain, p_min) for trace in traces for chain in trace.rollout.values()]
+    return sum(lengths) / len(lengths) if lengths else 0.0
 
 
 def _cut(trace: Trace, tokens: int) -> Trace:

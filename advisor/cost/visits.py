@@ -14,22 +14,21 @@ from advisor.cost.curves import (
     measure_curve,
     merged,
     text_for_timing,
-    typical_depth,
 )
 from advisor.engines.again import asked_again_once
-from advisor.engines.base import LONGEST_CHAIN, LoadOptions, Role, Runner
+from advisor.engines.base import LONGEST_CHAIN, NO_LIMIT, LoadOptions, Role, Runner, Waiting
 from advisor.store import Store
 from advisor.types import Candidate, CostCurve, Model, Placement, Sampling, Transcript
 
-VISITS = 2  # a shared machine changes within minutes: every curve is seen at more than one time
-ROUNDS_PER_VISIT: dict[Role, int] = {"target": 4, "draft": 3}
+LONG_ROUND = 0.1  # of the time for a visit: where one decode of each length takes longer, some lengths do
+ROUNDS_PER_VISIT: dict[Role, int] = {"target": 3, "draft": 3}
 
 
 @dataclass(frozen=True)
 class Conditions:
     """Under what the decodes of one question are timed: the machine, the target in its ``place``, and its answers
-    (``texts``), which set the depth. ``token_s``: what a token takes the target; ``share_s``: what a visit may take for
-    the target's curve, and for those of all drafts together."""
+    (``texts``), decoded at a context ``depth``. ``token_s``: what a token takes the target; ``share_s``: what a visit
+    may take for the target's curve, and for those of all drafts together; ``waiting`` as in LoadOptions."""
 
     host: str
     target: Model
@@ -39,8 +38,10 @@ class Conditions:
     k_max: int
     sampling: Sampling
     texts: tuple[Transcript, ...]
+    depth: int
     token_s: float
     share_s: float
+    waiting: Waiting = "as built"
 
 
 class Curves:
@@ -54,6 +55,10 @@ class Curves:
     def leave_out(self) -> None:
         """Nothing is timed but the target's own speed, as it was when measurements were planned."""
         self._target = [CostCurve(0, (self._conditions.token_s,), {})]
+
+    @property
+    def is_begun(self) -> bool:
+        return bool(self._target)
 
     @property
     def target(self) -> CostCurve:
@@ -73,24 +78,28 @@ class Curves:
         """Whether an earlier study measured this visit: it takes no time."""
         return known_curve(self._runner, self._store, self._asked(candidate, visit)) is not None
 
-    def visit_target(self, visit: int) -> None:
-        """The target alone. Raises EngineError when it fails twice."""
+    def visit_target(self, visit: int, within_s: float = NO_LIMIT) -> None:
+        """The target alone. Raises EngineError when it fails twice, OutOfTime."""
         self._runner.close("draft")
-        self._target.append(asked_again_once(partial(self._curve, None, visit, self._conditions.share_s)))
+        self._target.append(asked_again_once(partial(self._curve, None, visit, self._conditions.share_s, within_s)))
 
-    def visit_draft(self, candidate: Candidate, visit: int, *, among: int) -> None:
-        """One of ``among`` drafts that share the time. Raises EngineError."""
+    def visit_draft(self, candidate: Candidate, visit: int, *, among: int, within_s: float = NO_LIMIT) -> None:
+        """One of ``among`` drafts that share the time. Raises EngineError, OutOfTime."""
         conditions, draft = self._conditions, candidate.draft
-        options = LoadOptions.of_draft(candidate.placement, conditions.context, conditions.threads)
+        options = LoadOptions.of_draft(
+            candidate.placement, conditions.context, conditions.threads, waiting=conditions.waiting
+        )
         self._runner.open("draft", draft, options)
-        curve = self._curve(candidate, visit, conditions.share_s / among)
+        curve = self._curve(candidate, visit, conditions.share_s / among, within_s)
         self._drafts.setdefault(draft.content_hash, []).append(curve)
 
-    def _curve(self, candidate: Candidate | None, visit: int, budget_s: float) -> CostCurve:
+    def _curve(self, candidate: Candidate | None, visit: int, budget_s: float, within_s: float) -> CostCurve:
         asked = self._asked(candidate, visit)
         text = text_for_timing(self._conditions.texts, asked.depth + self._length)
         rounds = ROUNDS_PER_VISIT[asked.role]
-        return measure_curve(self._runner, self._store, asked, text=text, rounds=rounds, budget_s=budget_s)
+        return measure_curve(
+            self._runner, self._store, asked, text=text, rounds=rounds, budget_s=budget_s, within_s=within_s
+        )
 
     @property
     def _length(self) -> int:
@@ -99,7 +108,7 @@ class Curves:
     def _asked(self, candidate: Candidate | None, visit: int) -> CurveQuestion:
         here, b_max = self._conditions, self._conditions.k_max + 1
         # Of a draft's curve a step needs d(1) often and the re-evaluation d(k + 1) once: a few points of that do.
-        coarse = candidate is not None or 3 * b_max * here.token_s > here.share_s
+        coarse = candidate is not None or b_max * here.token_s > LONG_ROUND * here.share_s
         models: dict[Role, Model] = {"target": here.target}
         if candidate is not None:
             models["draft"] = candidate.draft
@@ -107,9 +116,9 @@ class Curves:
             models,
             "target" if candidate is None else "draft",
             here.host,
-            loading(here.threads, here.place, candidate.placement if candidate else None),
+            loading(here.threads, here.place, candidate.placement if candidate else None, here.waiting),
             curve_points(b_max, coarse=coarse),
-            min(typical_depth(here.texts), here.context - self._length),
+            min(here.depth, here.context - self._length),
             here.sampling,
             visit,
         )

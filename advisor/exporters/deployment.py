@@ -16,6 +16,7 @@ from advisor.engines.process import LOAD_BYTES_PER_S
 from advisor.errors import OptionError
 from advisor.prune import CACHE_TYPES, best_option, graphics_devices
 from advisor.ranking import setting_of
+from advisor.reasons.caveats import about_the_machine
 from advisor.types import PLAIN_CACHE, Config, Estimate, Model, Placement, Recommendation
 
 START_S = 120  # beside the time that reading the files may take
@@ -82,6 +83,7 @@ def remarks(rec: Recommendation) -> list[str]:
         harmless(answer(rec, rec.best) if chosen(rec) is not None else "Do not speculate: this is the target alone."),
         *([f"With {there.depth} tokens in the context: {there.speedup:.2f}x."] if there is not None else []),
         harmless(f"Holds for {decoding}, one request at a time, texts like those of the workload {asked}."),
+        *map(harmless, about_the_machine(rec.measurement)),
     ]
 
 

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from advisor.acceptance.replay import Elsewhere, Outcome, Replayer, ReplaysHere, ReplayTask, turn_missed
-from advisor.errors import EngineError
+from advisor.errors import EngineError, ServerProblem
 from advisor.fleet.address import connecting, exposure
 from advisor.fleet.station import Declined, Described, Versions, advisor_version, describe_here, replay_here
 from advisor.types import Build
@@ -59,7 +59,7 @@ class SpreadReplays:
                     for number, outcome in self._on_cluster(client, tasks):
                         left.remove(number)
                         yield number, outcome
-            except OSError as error:  # the scheduler is gone
+            except (OSError, ServerProblem) as error:  # the scheduler is gone
                 self._note(f"The scheduler {self._scheduler} was lost: {error}. What is left is replayed here.")
         again = [tasks[number] for number in left]
         for position, outcome in self._here(again) if again else ():

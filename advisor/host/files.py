@@ -17,6 +17,11 @@ from pathlib import Path
 
 from advisor.errors import StoreError
 
+
+class LockHeld(StoreError):
+    """Another process has it."""
+
+
 HOST_LOCK_NAME = "draft-advisor-timing.lock"
 _POLL_S = 0.1
 _LOCKED_BYTE = 1 << 30  # far behind the text: Windows forbids others to read a locked byte
@@ -61,8 +66,8 @@ def timing_lock(
 
     The operating system owns the lock and frees it when its holder dies, however it dies; the file itself means
     nothing and stays. ``waiting`` gets one sentence when the lock is not free at once. Not reentrant: a second
-    timing_lock on the same path waits for the first even within one process. Raises StoreError when the lock is
-    still held after ``timeout_s``, or when the file cannot be locked at all.
+    timing_lock on the same path waits for the first even within one process. Raises LockHeld when the lock is
+    still held after ``timeout_s``, StoreError when the file cannot be locked at all.
     """
     with _opened(path) as descriptor:
         _acquire(descriptor, path, timeout_s, waiting, clock, sleep)
@@ -115,7 +120,7 @@ def _acquire(
     while not _try_lock(descriptor, path):
         holder = _read_holder(descriptor)
         if clock() >= deadline:
-            raise StoreError(
+            raise LockHeld(
                 f"Another advisor ({holder}) is measuring on this machine.",
                 why=f"Two timings at once would disturb each other, and it has not finished within {timeout_s:.0f} s.",
                 fix="Wait until it has finished, or stop it, and run again.",

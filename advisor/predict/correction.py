@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 SHARED_SD = 0.025  # an error common to every config of this target on this host
 DRAFT_SD = 0.03  # an error common to every setting of a draft, or of a method: its d(1) is in all of them
 OWN_SD = 0.025  # an error that differs between drafts and settings
+IN_USE_SD = 0.03  # of each of these more, beside one or two programs that take a core (docs/decisions/0021-in-use.md)
+SOLE_RUN_SD = 0.2  # a single run may have been stalled, and none beside it says so
 FLOOR_NOISE_SD = 0.01  # two runs of one config never agree better than this
 LENGTH_SCALES = (1.0, 0.7, 0.3, 0.3)  # of log draft cost, log k, acceptance rate, p_min
 OTHER_DRAFT = 1.0  # and of being another draft: two drafts alike in all four still share only exp(-1) of OWN_SD
@@ -56,21 +58,23 @@ def observe(by_prompt: Sequence[float], trial: Trial, where: tuple[float, ...]) 
     weights /= weights.sum()
     logs = np.log(measured / expected)
     middle = float(weights @ logs)
-    spread = float(np.sqrt(weights @ (logs - middle) ** 2)) if len(logs) > 1 else 0.05
+    spread = float(np.sqrt(weights @ (logs - middle) ** 2)) if len(logs) > 1 else SOLE_RUN_SD
     return Observation(where, middle, float(np.hypot(FLOOR_NOISE_SD, spread / np.sqrt(len(logs)))))
 
 
 class Correction:
-    """Posterior of the log correction given observations. ``proposers``: how many coordinates of them features have."""
+    """Posterior of the log correction given observations. ``proposers``: how many coordinates of them features have.
+    ``doubt_sd``: how much more of each kind of error there is where decodes were timed on a machine in use."""
 
-    def __init__(self, observations: Sequence[Observation], proposers: int) -> None:
+    def __init__(self, observations: Sequence[Observation], proposers: int, doubt_sd: float = 0.0) -> None:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
+        shared, of_draft, own = (sd**2 + doubt_sd**2 for sd in (SHARED_SD, DRAFT_SD, OWN_SD))
         kernel = (
-            ConstantKernel(SHARED_SD**2)
-            + ConstantKernel(DRAFT_SD**2) * RBF((*[ANY] * len(LENGTH_SCALES), *[NONE] * proposers))
-            + ConstantKernel(OWN_SD**2) * RBF((*LENGTH_SCALES, *[OTHER_DRAFT] * proposers))
+            ConstantKernel(shared)
+            + ConstantKernel(of_draft) * RBF((*[ANY] * len(LENGTH_SCALES), *[NONE] * proposers))
+            + ConstantKernel(own) * RBF((*LENGTH_SCALES, *[OTHER_DRAFT] * proposers))
         )
         noise = np.array([o.noise_sd**2 for o in observations]) if observations else 1e-10
         self._process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)

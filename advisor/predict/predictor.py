@@ -15,7 +15,7 @@ from advisor.cost.curves import reference
 from advisor.cost.step_law import NO_DRAFT, StepLaw
 from advisor.ngram import METHODS
 from advisor.predict.analytic import Analytic, AnalyticModel, acceptance_rate
-from advisor.predict.correction import Correction, features, observe
+from advisor.predict.correction import DRAFT_SD, OWN_SD, Correction, features, observe
 from advisor.predict.steady import steadied
 from advisor.types import Config, CostCurve, Estimate, Trace, Trial
 
@@ -54,7 +54,8 @@ class Belief:
 
 class Predictor:
     """``curves`` and ``traces`` are keyed by the draft's content hash; a draft needs both. ``ngram``: the answers as
-    the methods without a draft see them, None where those do not compete."""
+    the methods without a draft see them, None where those do not compete. ``doubt_sd`` as in Correction.
+    ``guessed``: drafts whose curve is."""
 
     def __init__(
         self,
@@ -66,15 +67,18 @@ class Predictor:
         k_max: int,
         max_tokens: int,
         ngram: NgramAcceptance | None = None,
+        doubt_sd: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.analytics: dict[Config, Analytic] = {}
+        self.guessed = frozenset(draft for draft, curve in draft_curves.items() if curve.guessed)
         self._models: dict[str, AnalyticModel] = {}
+        self._doubt_sd = doubt_sd
         self._categories: tuple[str, ...] = ()
         unit = reference([target_curve], list(draft_curves.values()))
         for draft, curve in draft_curves.items():
             acceptance = DraftAcceptance(traces[draft], max_tokens=max_tokens)
-            self._categories = acceptance.categories
+            self._categories = max(self._categories, acceptance.categories, key=len)
             model = AnalyticModel(acceptance, target_curve, curve, law, unit, k_max=k_max, seed=seed)
             self._models[draft] = model
             for k in k_grid(k_max):
@@ -91,6 +95,25 @@ class Predictor:
             found = [model.predict(config) for config in ngram_configs(k_max)]
             self.analytics |= {one.config: one for one in found if one.walk.drafted}  # the others never do anything
 
+    def able_to_win(self) -> list[str]:
+        """Drafts one of whose settings may be faster than the best one of all, the most promising first: where the
+        upper end of the difference, over the same answers, is above 0."""
+        configs, log_mean, log_draws = self._priced()
+        leader = int(np.argmax(log_mean))
+        paired = (log_draws - log_draws[leader]).var(axis=1)
+        upper = log_mean - log_mean[leader] + Z_80 * np.sqrt(paired + 2 * (DRAFT_SD**2 + OWN_SD**2 + self._doubt_sd**2))
+        best: dict[str, float] = {}
+        for config, value in zip(configs, upper.tolist(), strict=True):
+            if config.draft:
+                best[config.draft] = max(value, best.get(config.draft, -np.inf))
+        return sorted((draft for draft, value in best.items() if value >= 0), key=lambda draft: -best[draft])
+
+    def _priced(self) -> tuple[tuple[Config, ...], Floats, Floats]:
+        """Every config, the logarithm of its speedup, and bootstrap draws of that."""
+        analytics = self.analytics.values()
+        log_mean = np.log([analytic.speedup for analytic in analytics])
+        return tuple(self.analytics), log_mean, np.vstack([analytic.log_draws for analytic in analytics])
+
     def forget(self, proposer: str) -> None:
         """Drop a draft, or a method, whose engine failed."""
         self.analytics = {config: a for config, a in self.analytics.items() if config.proposer != proposer}
@@ -99,26 +122,30 @@ class Predictor:
         """The belief after these real runs. Raises ValueError when no config is left."""
         known = [trial for trial in trials if trial.config in self.analytics and trial.runs]
         measured = {trial.config: trial for trial in steadied(known)}
-        analytics = tuple(self.analytics.values())
+        configs, log_mean, log_draws = self._priced()
         proposers = sorted({config.proposer for config in self.analytics})
         where = {config: features(analytic, proposers) for config, analytic in self.analytics.items()}
         seen = [observe(self._expected(trial), trial, where[config]) for config, trial in measured.items()]
-        mean, covariance = Correction(seen, len(proposers)).at(list(where.values()))
+        mean, covariance = Correction(seen, len(proposers), self._doubt_sd).at(list(where.values()))
         return Belief(
-            configs=tuple(self.analytics),
-            log_mean=np.log([analytic.speedup for analytic in analytics]) + mean,
-            log_draws=np.vstack([analytic.log_draws for analytic in analytics]),
+            configs=configs,
+            log_mean=log_mean + mean,
+            log_draws=log_draws,
             correction_covariance=covariance,
             measured=frozenset(measured),
         )
 
     def _expected(self, trial: Trial) -> Sequence[float]:
-        """Speedups by prompt over answers as long as the trial's: real runs are shorter than what was replayed."""
+        """Speedups by prompt over answers as long as the trial's: real runs are shorter than what was replayed. A
+        prompt whose answer was not replayed in time is expected to be like the others."""
         analytic = self.analytics[trial.config]
         written = max(run.tokens for run in trial.baselines)
-        if all(analytic.walks[i].tokens < written for i in trial.prompts):
-            return analytic.by_prompt
-        return self._models[trial.config.proposer].speedups_over(trial.config, written)
+        replayed = [i for i in trial.prompts if i < len(analytic.walks)]
+        by_prompt: Sequence[float] = analytic.by_prompt
+        if any(analytic.walks[i].tokens >= written for i in replayed):
+            by_prompt = self._models[trial.config.proposer].speedups_over(trial.config, written)
+        missing = 1 + max(trial.prompts) - len(by_prompt)
+        return [*by_prompt, *[analytic.speedup] * missing]
 
     def estimates(self, trials: Iterable[Trial], baseline_tps: float) -> list[Estimate]:
         """One estimate a config, in no particular order."""
@@ -148,16 +175,17 @@ class Predictor:
             evidence="measured" if is_measured else "replay",
             analytic_speedup=analytic.speedup,
             acceptance_by_category=self._by_category(
-                lambda chosen: acceptance_rate(pooled([analytic.walks[i] for i in chosen]))
+                len(analytic.walks), lambda chosen: acceptance_rate(pooled([analytic.walks[i] for i in chosen]))
             ),
             speedup_by_category=self._by_category(
-                lambda chosen: factor * _harmonic_mean([analytic.by_prompt[i] for i in chosen])
+                len(analytic.walks), lambda chosen: factor * _harmonic_mean([analytic.by_prompt[i] for i in chosen])
             ),
         )
 
-    def _by_category(self, of: Callable[[list[int]], float]) -> dict[str, float]:
+    def _by_category(self, answers: int, of: Callable[[list[int]], float]) -> dict[str, float]:
+        """Of the first ``answers`` answers."""
         groups: dict[str, list[int]] = {}
-        for index, category in enumerate(self._categories):
+        for index, category in enumerate(self._categories[:answers]):
             groups.setdefault(category, []).append(index)
         return {category: of(chosen) for category, chosen in groups.items()}
 

@@ -13,7 +13,7 @@ from advisor.catalog.records import Entry, HostEntry, Repository
 from advisor.gguf import read_model
 from advisor.paths import expanded
 from advisor.predict.evidence import PairRow
-from advisor.types import Build, Host, Model, Settings
+from advisor.types import Build, Candidate, Host, Model, Settings
 
 DEFAULT_QUANT = "Q4_K_M"
 # Repacked at load time since the end of 2024; llama.cpp no longer reads such files.
@@ -24,7 +24,8 @@ SAME_QUANT = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}  # two names
 @dataclass(frozen=True)
 class Outlook:
     """What is asked. ``k`` and ``p_min`` pin a setting; ``baseline_tps`` is what the target gives today; ``on_disk``:
-    paths of files that are here, by catalogue id and quant; ``measured``: what was imported."""
+    paths of files that are here, by catalogue id and quant; ``measured``: what was imported; ``given``: the drafts that
+    are asked about, where it is not all of the catalogue."""
 
     target: Model
     target_entry: Entry | None
@@ -38,6 +39,7 @@ class Outlook:
     categories: tuple[str, ...] = ()
     on_disk: Mapping[tuple[str, str], str] = field(default_factory=dict)
     measured: tuple[PairRow, ...] = ()
+    given: tuple[Candidate, ...] | None = None
 
 
 def catalogue_model(catalog: Catalog, entry: Entry, quant: str, repository: Repository | None = None) -> Model:

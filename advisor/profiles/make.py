@@ -9,7 +9,7 @@ from advisor.acceptance.transcripts import answer_digest, transcript_key
 from advisor.errors import FileProblem
 from advisor.profiles.record import MeasuredCost, Profile, checked
 from advisor.store import Store
-from advisor.types import Model, Origin, Recommendation, Transcript
+from advisor.types import Model, Origin, Recommendation, Trace, Transcript
 
 FindProfile = Callable[[str], Profile | None]
 """digest -> the imported profile with it, None where it is no longer kept."""
@@ -18,7 +18,7 @@ FindProfile = Callable[[str], Profile | None]
 def profile_of(rec: Recommendation, advisor: str, *, with_texts: bool, store: Store, imported: FindProfile) -> Profile:
     """``advisor`` is this version. With ``with_texts`` answers and prompts are taken from ``store``, or from the
     profile that acceptance was ``imported`` with. Raises FileProblem where there is nothing to export."""
-    drafts = [candidate.draft for candidate in rec.candidates if candidate.draft.content_hash in rec.traces]
+    drafts = [candidate.draft for candidate in rec.candidates if _is_whole(rec, candidate.draft.content_hash)]
     if rec.origin is None or not drafts:
         raise FileProblem(
             "This recommendation has no acceptance traces to export.",
@@ -42,6 +42,16 @@ def profile_of(rec: Recommendation, advisor: str, *, with_texts: bool, store: St
     return replace(profile, transcripts=_texts(rec, rec.origin, store, imported))
 
 
+def _is_whole(rec: Recommendation, draft: str) -> bool:
+    """Whether the draft was replayed over all answers: over their beginnings it is where it loses at once."""
+    longest = max((_lengths(traces) for traces in rec.traces.values()), default=())
+    return draft in rec.traces and _lengths(rec.traces[draft]) == longest
+
+
+def _lengths(traces: Sequence[Trace]) -> tuple[int, ...]:
+    return tuple(len(trace.answer_tokens) for trace in traces)
+
+
 def _cost(rec: Recommendation, drafts: Collection[str]) -> MeasuredCost:
     return MeasuredCost(
         host=replace(rec.host, measured_at="", notes=()),
@@ -50,13 +60,15 @@ def _cost(rec: Recommendation, drafts: Collection[str]) -> MeasuredCost:
         repack_off=rec.measurement.repack_off,
         token_s=rec.baseline.token_s,
         target_curve=rec.target_curve,
-        draft_curves={draft: curve for draft, curve in rec.draft_curves.items() if draft in drafts},
+        draft_curves={
+            draft: curve for draft, curve in rec.draft_curves.items() if draft in drafts and not curve.guessed
+        },
     )
 
 
 def _transcripts(rec: Recommendation, origin: Origin) -> tuple[Transcript, ...]:
     """Without prompts: what the traces know of the answers."""
-    traces = next(iter(rec.traces.values()))
+    traces = max(rec.traces.values(), key=_lengths)
     return tuple(
         Transcript(trace.category, (), trace.answer_tokens, ended=False, prompt=prompt)
         for trace, prompt in zip(traces, origin.prompts, strict=True)
@@ -80,7 +92,7 @@ def _texts(rec: Recommendation, origin: Origin, store: Store, imported: FindProf
 
 
 def _stored(rec: Recommendation, origin: Origin, at: int, store: Store) -> Transcript | None:
-    category = next(iter(rec.traces.values()))[at].category
+    category = max(rec.traces.values(), key=_lengths)[at].category
     prompt, context = origin.prompts[at], rec.settings.context
     key = transcript_key(rec.target, prompt, category, origin.sampling, origin.max_tokens, context, rec.build.key)
     found = store.get("transcript", key, Transcript)

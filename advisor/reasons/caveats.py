@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advisor.reasons.records import DraftReasons
-from advisor.types import CostCurve, Recommendation
+from advisor.types import CostCurve, MeasurementNotes, Recommendation
 
 MUCH_DRIFT = 0.10
 FEW_ROUNDS = 3
 MOST_NAMED = 3
+ASLEEP = (
+    "Decodes were timed with threads that wait for each other asleep (OMP_WAIT_POLICY=passive), which a server on a "
+    "quiet machine does not need: the command does not set it."
+)
 
 
 def caveats(rec: Recommendation, drafts: Sequence[DraftReasons], category: str | None) -> tuple[str, ...]:
     """``rec`` is the whole recommendation, also where the report is about one category."""
     notes = rec.measurement
-    said = [*_about_runs(rec, category)]
+    said = [*about_the_machine(notes), *_about_runs(rec, category)]
     if notes.anchor_drift > MUCH_DRIFT:
         said.append(
             f"The target's own speed drifted by {100 * notes.anchor_drift:.0f} % during the measurement. Ratios were "
@@ -27,6 +31,16 @@ def caveats(rec: Recommendation, drafts: Sequence[DraftReasons], category: str |
     if notes.repack_off:
         said.append("Measured with --no-repack: the repacked kernels crash on this machine.")
     return (*said, *notes.notes, *rec.host.notes)
+
+
+def about_the_machine(notes: MeasurementNotes) -> list[str]:
+    """Who used it while decodes were timed, how that was met, and what else slowed it. One sentence each."""
+    seen = notes.contention
+    if seen is None:
+        return []
+    waited = [f"It was waited {seen.waited_s:.0f} s for quiet."] if seen.waited_s and seen.in_use else []
+    asleep = [ASLEEP] if seen.asleep else []
+    return [*([seen.sentence] if seen.in_use else []), *waited, *asleep, *seen.power]
 
 
 def _about_runs(rec: Recommendation, category: str | None) -> list[str]:

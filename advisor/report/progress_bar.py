@@ -61,6 +61,9 @@ class ProgressBar:
     def note(self, text: str) -> None:
         self._print(f"note: {visible(text)}")
 
+    def first_answer(self, sentence: str) -> None:
+        self._print(f"first answer ({self._times()}, to refine it; Ctrl-C takes it): {visible(sentence)}")
+
     def _print(self, line: str) -> None:
         from rich.text import Text
 
@@ -70,7 +73,7 @@ class ProgressBar:
         elapsed_s = self._clock() - self._started
         if self._budget_s is None:
             return f"{duration(elapsed_s)} elapsed"
-        return f"{duration(elapsed_s)} elapsed, {duration(self._budget_s - elapsed_s)} left"
+        return f"{duration(elapsed_s)} elapsed, at most {duration(max(0.0, self._budget_s - elapsed_s))} left"
 
 
 def _bar(console: Console, times: Callable[[], str]) -> RichProgress:

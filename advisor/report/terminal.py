@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from advisor.printable import visible
 from advisor.ranking import likeliest, lookup_of, setting_of
+from advisor.reasons.caveats import about_the_machine
 from advisor.report.rows import Row, row_of, rows
 from advisor.report.wording import bandwidth, counted, duration, interval, percent, sampling, size, what_is_served
 from advisor.types import Device, Estimate, Host, Recommendation
@@ -196,6 +197,10 @@ def _print_measurement(console: Console, rec: Recommendation) -> None:
     _print_field(console, "Measured", stored if notes.from_store else measured)
     _print_field(console, "", f"the target's own speed drifted by {100 * notes.anchor_drift:.1f} % meanwhile")
     _print_field(console, "", f"stopped because: {notes.stop_reason}")
+    if notes.first_answer is not None and not notes.from_store:
+        _print_field(console, "", f"first answer after {duration(notes.first_answer.elapsed_s)}")
+    for sentence in about_the_machine(notes):
+        _print_field(console, "In use", sentence, "yellow")
     if notes.repack_off:
         _print_field(console, "", "measured with --no-repack: the repacked kernels crash on this machine")
     for note in notes.notes:

@@ -25,6 +25,7 @@ from advisor.testing.builders import make_estimate, make_model, make_trial
 from advisor.types import Config, Trial, to_json
 from tests.fleet.cluster import ROOT
 from tests.fleet.postgres import missing, postgres
+from tests.fleet.searching import NOISY
 from tests.machines import WORLD_A, Machine, machine_a, models, true_speedup
 from tests.test_search import PROMPTS, Runner, fastest, predictor
 
@@ -280,7 +281,7 @@ def test_tables_of_another_version_are_refused_by_name(database):
         open_storage(database)
 
 
-PLANS = [Plan(8, 96, token_s, 2, 1.0) for token_s in (0.1, 0.11)]
+PLANS = [Plan(8, 96, token_s, 2, 1.0, 48) for token_s in (0.1, 0.11)]
 
 
 def test_machines_whose_measurements_differ_a_little_search_together(database):
@@ -393,7 +394,7 @@ def test_two_processes_search_one_study_in_postgresql(models, tmp_path):
         texts = [process.communicate(timeout=120) for process in processes]
         assert [process.returncode for process in processes] == [0, 0], texts
         results = [json.loads(text.splitlines()[-1]) for text, _ in texts]
-        third = machine_a(tmp_path / "third")
+        third = Machine(tmp_path / "third", NOISY)
         kept = finished(address)
         later = third.recommend(shared_search=address)
     together = [trial for result in results for trial in result["trials"]]

@@ -216,12 +216,12 @@ def test_what_workers_have_not_done_in_time_missed_its_turn(dask, models):
     assert kinds == ["BudgetTooSmall", "list"]
 
 
-def test_where_no_worker_has_done_anything_in_time_this_machine_does_the_first(dask, models):
+def test_where_no_worker_has_done_anything_in_time_every_draft_has_its_turn_here(dask, models):
     dask.simulated_worker("stuck")
     engine = SimulatedEngine(machine_a(Path()).world)
     here = ReplaysHere(lambda: engine, threads=1, at_once=1, time_left_s=lambda: 0.0)
     outcomes = dict(SpreadReplays(dask.address, here, engine.build, lambda: 0.0, print)(two_tasks()))
-    assert [type(outcomes[number]).__name__ for number in (0, 1)] == ["list", "BudgetTooSmall"]
+    assert [len(outcomes[number]) for number in (0, 1)] == [1, 1]  # an answer each, however little time is left
 
 
 def test_a_worker_that_does_not_answer_is_not_waited_for_without_end(dask, alone, tmp_path, monkeypatch):

@@ -71,7 +71,9 @@ def test_acceptance_of_one_machine_predicts_another_within_the_replay_rungs_inte
     truth = {one.config: true_speedup(WORLD_B, one.config) for one in found.estimates if one.config.draft}
     held = [one.speedup_low <= truth[one.config] <= one.speedup_high for one in found.estimates if one.config.draft]
     assert sum(held) >= 0.8 * len(held) >= 50
-    exact = [one for one in found.estimates if one.config.draft and one.config.p_min == 0]
+    timed = {draft for draft, curve in found.draft_curves.items() if not curve.guessed}
+    exact = [one for one in found.estimates if one.config.draft in timed and one.config.p_min == 0]
+    assert exact
     assert all(one.analytic_speedup == pytest.approx(truth[one.config], rel=0.01) for one in exact)
     assert found.best.config.draft == SMALL.content_hash  # A would pick the other
     assert measured[1].best.config.draft == MIDDLE.content_hash

@@ -25,14 +25,14 @@ def test_shows_stage_detail_elapsed_and_time_left() -> None:
     shown = stream.getvalue()
     assert "replay" in shown
     assert "Example-0.5B [Q8_0]\\x1b[2J" in shown
-    assert "1:15 elapsed, 3:45 left" in shown
+    assert "1:15 elapsed, at most 3:45 left" in shown
 
 
 def test_time_left_never_goes_below_zero() -> None:
     clock = Clock()
     progress = ProgressBar(Console(file=io.StringIO()), budget_s=60, clock=clock)
     clock.now_s += 61
-    assert progress._times() == "1:01 elapsed, 0:00 left"
+    assert progress._times() == "1:01 elapsed, at most 0:00 left"
 
 
 def test_without_a_budget_only_the_elapsed_time_is_shown() -> None:
@@ -50,7 +50,7 @@ def test_a_log_gets_a_line_a_stage_and_a_note() -> None:
         clock.now_s += 75
         progress.stage("curves", 0)
         progress.note("The remedy [--no-repack] was applied because the \x1b first decode crashed.")
-    expected = "answers (0:00 elapsed, 5:00 left)\ncurves (1:15 elapsed, 3:45 left)\n"
+    expected = "answers (0:00 elapsed, at most 5:00 left)\ncurves (1:15 elapsed, at most 3:45 left)\n"
     expected += "note: The remedy [--no-repack] was applied because the \\x1b first decode crashed.\n"
     assert stream.getvalue() == expected
 

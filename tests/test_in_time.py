@@ -1,0 +1,156 @@
+"""The whole flow on a clock that time passes on: what is promised of time, also where the machine is in use."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from advisor.engines.simulated import Clock, SimulatedEngine
+from advisor.pipeline import Interrupted
+from advisor.progress import Silent
+from advisor.types import Recommendation
+from tests.test_pipeline import MIDDLE, SMALL, WORLD, ask, best_of_all, models, true_speedup
+
+__all__ = ["models"]  # the fixture
+
+BUDGET_S = 210.0
+# A target of 10 tokens a second whose drafts take a second to load: what a demo on two cores is like.
+TIMED = dataclasses.replace(WORLD, load_s=0.5, score_s=0.004, prefill_s=0.01)
+PROMISE = 1.1
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    first_answer = note
+
+
+def answered(world=TIMED, **asked) -> tuple[Recommendation, float]:
+    """The answer, and what of the budget the whole command took."""
+    clock = Clock()
+    found = ask(world, clock=clock, **{"budget_s": BUDGET_S, "fresh": True, **asked})
+    return found, clock.now_s / asked.get("budget_s", BUDGET_S)
+
+
+def beside_others(factor: float, begin_s: float, end_s: float):
+    """A world that another program slows so much between two moments, and the cores that it takes."""
+
+    def is_on(now_s: float) -> bool:
+        return begin_s <= now_s < end_s
+
+    world = dataclasses.replace(TIMED, slowed=lambda now_s: factor if is_on(now_s) else 1.0)
+    return world, lambda now_s: 1.0 if is_on(now_s) else 0.0
+
+
+def replayed(found: Recommendation) -> set[str]:
+    return {one.config.draft for one in found.estimates if one.config.draft and one.evidence != "prior"}
+
+
+DRAFTS = {SMALL.content_hash, MIDDLE.content_hash}  # the third does not fit beside the target
+
+
+def test_a_quiet_machine_answers_within_the_budget_and_first_in_a_third_of_it(models):
+    found, share = answered()
+    assert share <= 1.0
+    assert found.measurement.first_answer.elapsed_s <= BUDGET_S / 3
+    assert true_speedup(TIMED, found.measurement.first_answer.config) >= 0.95 * best_of_all(TIMED)
+    assert true_speedup(TIMED, found.best.config) >= 0.98 * best_of_all(TIMED)
+    assert not found.measurement.contention.in_use
+
+
+@pytest.mark.parametrize(("begin_s", "end_s"), [(0, 1e9), (0, 60), (15, 45), (30, 90), (60, 1e9), (100, 140)])
+@pytest.mark.parametrize("factor", [3.0, 20.0])
+def test_decodes_that_slow_down_for_a_while_cost_no_promise(models, begin_s, end_s, factor):
+    world, others = beside_others(factor, begin_s, end_s)
+    found, share = answered(world, others=others)
+    assert share <= PROMISE
+    assert replayed(found) == DRAFTS
+    assert found.verdict == "speculate"
+    assert true_speedup(WORLD, found.best.config) >= 0.95 * best_of_all(WORLD)
+    assert found.best.speedup_low * 0.95 <= true_speedup(WORLD, found.best.config) <= found.best.speedup_high * 1.05
+
+
+def test_a_machine_in_use_is_told_with_who_uses_it_and_what_to_do(models):
+    world, others = beside_others(3.0, 0, 1e9)
+    heard = Heard()
+    found, _ = answered(world, others=others, progress=heard)
+    said = found.measurement.contention
+    assert said.in_use
+    assert said.asleep
+    assert said.programs == ("compiler",)
+    assert said.waited_s <= 0.1 * BUDGET_S
+    assert "compiler 1.0" in said.sentence
+    assert "idle" in said.sentence
+    assert any("Waiting" in note and "compiler" in note for note in heard.notes)
+
+
+def test_intervals_are_wider_where_others_disturbed_what_was_timed(models):
+    quiet, _ = answered()
+    world, others = beside_others(3.0, 0, 1e9)
+    busy, _ = answered(world, others=others)
+
+    def width(found: Recommendation) -> float:
+        return found.best.speedup_high / found.best.speedup_low
+
+    assert width(busy) > width(quiet)
+
+
+def test_what_was_measured_on_a_machine_in_use_is_measured_again_when_it_is_idle(models):
+    world, others = beside_others(3.0, 0, 1e9)
+    ask(world, clock=Clock(), others=others, budget_s=BUDGET_S)
+    again = ask(TIMED, clock=Clock(), budget_s=BUDGET_S)
+    assert not again.measurement.from_store
+    assert not again.measurement.contention.in_use
+
+
+def test_quick_ends_at_the_first_answer(models):
+    whole, _ = answered()
+    quick, share = answered(quick=True)
+    assert quick.measurement.elapsed_s <= whole.measurement.first_answer.elapsed_s + 1
+    assert share <= 1 / 3
+    assert quick.best.config == whole.measurement.first_answer.config
+
+
+def test_the_first_answer_is_told_when_it_is_there(models):
+    heard = Heard()
+    found, _ = answered(progress=heard)
+    assert any(found.measurement.first_answer.sentence in note for note in heard.notes)
+
+
+@pytest.mark.parametrize("budget_s", [20.0, 40.0, 90.0])
+def test_a_budget_for_a_first_look_alone_is_kept_and_answered(models, budget_s):
+    found, share = answered(budget_s=budget_s)
+    assert share <= PROMISE
+    assert found.measurement.prompts
+    assert true_speedup(TIMED, found.best.config) >= 0.8 * best_of_all(TIMED)
+
+
+def test_a_target_that_has_no_time_to_answer_is_predicted(models):
+    """A hundred times slower than the budget allows, or a budget of seconds."""
+    glacial = dataclasses.replace(TIMED, target_s=tuple(300 * s for s in TIMED.target_s), prefill_s=3.0)
+    for world, budget_s in ((glacial, BUDGET_S), (TIMED, 5.0)):
+        heard = Heard()
+        found, share = answered(world, budget_s=budget_s, progress=heard)
+        assert share <= PROMISE
+        assert found.sentence.startswith("Nothing was measured.")
+        assert {one.evidence for one in found.estimates} == {"prior"}
+        assert {one.config.draft for one in found.estimates} <= DRAFTS
+        assert any("--budget" in note for note in heard.notes)
+
+
+def test_ctrl_c_in_the_thorough_look_gives_the_first_answer(models):
+    class Interrupts(SimulatedEngine):
+        def answer(self, *arguments):
+            if self.clock() > BUDGET_S / 2:
+                raise KeyboardInterrupt
+            return super().answer(*arguments)
+
+    with pytest.raises(Interrupted) as stopped:
+        answered(make=Interrupts)
+    assert stopped.value.recommendation.verdict == "speculate"
+    assert stopped.value.recommendation.measurement.stop_reason == "interrupted"
