@@ -1,7 +1,7 @@
 # make demo   the main job on real models that ship in a package
 # make test   every check and test
 # make check  the checks alone (format, lint, types, layers, unsafe code, dead code, unused dependencies)
-# make bench  the figures of docs/benchmarks.md, measured here (two to three hours on 2 cores, most of them for the sweep)
+# make bench  the figures of docs/benchmarks.md, measured here (three to four hours on 2 cores, most of them for the sweep)
 # make chaos  everything SECURITY.md promises, attacked (about two hours; python -m chaos --quick takes minutes)
 # make screenshots   the pictures of the README, from the last recommendation (make demo makes one)
 # make pictures      the pictures of docs/concepts, from the last recommendation

@@ -18,9 +18,8 @@ from advisor.errors import AdvisorError
 from advisor.host import probe
 from advisor.store import data_dir
 from benchmarks import document, report
+from benchmarks.checkout import ROOT, git
 from benchmarks.parts import CHECKS, DOCUMENTED, Part
-
-ROOT = Path(__file__).parent.parent
 
 
 def main() -> int:
@@ -64,15 +63,11 @@ def commit_of(root: Path) -> str:
     """Of the code under root, with a + where it was changed since: the documents, which the benchmarks write, are not
     asked. "unknown" outside of a repository."""
     try:
-        commit = _git(root, "rev-parse", "--short", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)docs")
+        commit = git(root, "rev-parse", "--short", "HEAD")
+        changed = git(root, "status", "--porcelain", "--", ".", ":(exclude)docs")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}+" if changed else commit
-
-
-def _git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

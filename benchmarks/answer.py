@@ -1,14 +1,12 @@
-"""Time to answer: the command as a user runs it, from an empty store, with the memory its parent process takes."""
+"""`advisor recommend` as a user runs it: in a process of its own, from an empty store, with its time and its memory."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +15,21 @@ import psutil
 from advisor.errors import EngineError
 from advisor.report import json_document
 from advisor.types import Recommendation
-from benchmarks.grid import long_answers_jsonl
+from benchmarks.checkout import ROOT, environment
 
 SAMPLE_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the command is asked. ``budget`` as on its command line, e.g. "5m"; ``options``: more words of that line;
+    ``prompts``: JSON Lines, "" for the built-in ones."""
+
+    target: Path
+    drafts: tuple[Path, ...]
+    budget: str
+    options: tuple[str, ...] = ()
+    prompts: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,29 +41,63 @@ class Answered:
     recommendation: Recommendation
 
 
-def recommend(target: Path, drafts: Sequence[Path], *, budget: str, context: int, max_tokens: int) -> Answered:
-    """`advisor recommend` over the long answers in a process of its own. EngineError when it fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        workload, answer = Path(folder) / "prompts.jsonl", Path(folder) / "answer.json"
-        workload.write_text(long_answers_jsonl(), encoding="utf-8")
-        command = [sys.executable, "-m", "advisor", "recommend", "--target", str(target), "--format", "json"]
-        command += [part for draft in drafts for part in ("--draft", str(draft))]
-        command += ["--workload", str(workload), "--output", str(answer), "--budget", budget]
-        command += ["--context", str(context), "--max-tokens", str(max_tokens)]
+@dataclass(frozen=True)
+class Failed:
+    """``errors``: all that it wrote to standard error, what it noted on the way included."""
+
+    wall_s: float
+    exit_code: int
+    errors: str
+
+    @property
+    def line(self) -> str:
+        """The first line of its error, or the last of a traceback."""
+        lines = self.errors.strip().splitlines() or [f"exit code {self.exit_code}"]
+        return next((line for line in lines if line.startswith("error: ")), lines[-1])
+
+
+Ended = Answered | Failed
+
+
+def recommend(question: Question, root: Path = ROOT) -> Answered:
+    """As ``ask``. EngineError when the command fails."""
+    ended = ask(question, root)
+    if isinstance(ended, Failed):
+        raise EngineError(f"advisor recommend exited {ended.exit_code}.", why=ended.errors)
+    return ended
+
+
+def ask(question: Question, root: Path = ROOT) -> Ended:
+    """``root``: of the repository whose advisor is asked."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        saved = folder / "answer.json"
+        command = [sys.executable, "-P", "-m", "advisor", "recommend", *_words(question, folder)]
         started = time.perf_counter()
         process = subprocess.Popen(
-            command,
-            env={**os.environ, "ADVISOR_DATA_DIR": str(Path(folder) / "data")},
+            [*command, "--format", "json", "--output", str(saved)],
+            env={**environment(root), "ADVISOR_DATA_DIR": str(folder / "data")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
         peak = Peak(process.pid)
         _, errors = process.communicate()
-        wall_s = time.perf_counter() - started
+        wall_s, peak_bytes = time.perf_counter() - started, peak.stop()
         if process.returncode:
-            raise EngineError(f"{' '.join(command)} exited {process.returncode}.", why=errors)
-        return Answered(wall_s, peak.stop(), json_document.load(answer.read_bytes()))
+            return Failed(wall_s, process.returncode, errors)
+        return Answered(wall_s, peak_bytes, json_document.load(saved.read_bytes()))
+
+
+def _words(question: Question, folder: Path) -> list[str]:
+    """Of the command line, with the prompts in a file below ``folder``."""
+    words = ["--target", str(question.target), "--budget", question.budget, *question.options]
+    words += [word for draft in question.drafts for word in ("--draft", str(draft))]
+    if question.prompts:
+        path = folder / "prompts.jsonl"
+        path.write_text(question.prompts, encoding="utf-8")
+        words += ["--workload", str(path)]
+    return words
 
 
 class Peak:

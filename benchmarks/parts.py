@@ -24,6 +24,9 @@ from advisor.workload import builtin
 from benchmarks import (
     acceptance,
     answer,
+    busy,
+    checkout,
+    first,
     fleet,
     fleet_report,
     grid,
@@ -36,16 +39,17 @@ from benchmarks import (
     server_loop,
     shared_search,
     sweep,
+    turns,
 )
 from benchmarks.measure import Bench
 from benchmarks.served import ServedEngine
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = checkout.ROOT / "docs"
 IMAGES = DOCS / "images"
 SAMPLED_SHARE = 0.15
 FINAL_TOKENS = 256
 SCREENS: tuple[tuple[int, int, tuple[float, ...]], ...] = ((32, 12, ()), (128, 4, (0.0, 0.6)))
-LONG_BUDGET, DEMO_BUDGET_S = "5m", 210.0
+QUICK, LONG_BUDGET, DEMO_BUDGET_S = "--quick", "5m", 210.0
 ERROR_PASSES, ERROR_TOKENS = 8, 32
 BRIEF_PROMPTS, FINAL_PROMPTS, DEMO_TOKENS, DEMO_FINALISTS = 2, 4, 32, 4
 SHORT_TOKENS = 48
@@ -57,7 +61,7 @@ BASELINE_PROMPTS, BASELINE_REPEATS = 4, 3
 
 
 def time_to_answer(host: Host, seed: int) -> Iterator[str]:
-    """The command against the sweep that it replaces: half of the sampled cells run before it, half after."""
+    """The first answer against the sweep that it replaces: half of the sampled cells run before it, half after."""
     long = _long_answers(host.cores_usable)
     cells = sweep.grid(long.drafts, grid.SWEPT_K)
     chosen = sweep.sample(cells, SAMPLED_SHARE, seed)
@@ -70,12 +74,14 @@ def time_to_answer(host: Host, seed: int) -> Iterator[str]:
 
 
 def regret(host: Host, _seed: int) -> Iterator[str]:
-    """The pick of the same command against the best of the sweep."""
+    """The pick of the same first answer against the best of the sweep."""
     long = _long_answers(host.cores_usable)
     recommendation = long.answered.recommendation
     cells = sweep.grid(long.drafts, grid.SWEPT_K)
     screens = [sweep.Screen(long.transcripts, tokens, kept, p_mins) for tokens, kept, p_mins in SCREENS]
     bench = long.start(recommendation.settings.threads)
+    yield "The pick is that of the first answer: `advisor recommend --quick`, as in the time to answer."
+    yield ""
     yield from _against_sweep(recommendation, bench, long.drafts, cells, screens, long.transcripts, FINAL_TOKENS)
 
 
@@ -99,16 +105,52 @@ class _LongAnswers:
         draft, k = (self.drafts[config.draft], config.k) if config else (None, 0)
         return _told(sweep.time_cell(self.start, draft, k, self.transcripts, grid.LONG_TOKENS))
 
+    def question(self, *more: str) -> answer.Question:
+        """``more``: words of the command line beside the limits."""
+        limits = ("--context", str(grid.LONG_CONTEXT), "--max-tokens", str(grid.LONG_TOKENS))
+        prompts = grid.long_answers_jsonl()
+        return answer.Question(self._target_path, self._draft_paths, LONG_BUDGET, (*limits, *more), prompts)
+
     @functools.cached_property
     def answered(self) -> answer.Answered:
-        limits = {"context": grid.LONG_CONTEXT, "max_tokens": grid.LONG_TOKENS}
-        return answer.recommend(self._target_path, self._draft_paths, budget=LONG_BUDGET, **limits)
+        return answer.recommend(self.question(QUICK))
 
 
 @functools.cache
 def _long_answers(threads: int) -> _LongAnswers:
     """One for the time and the regret: both are judged of one answer where both are measured."""
     return _LongAnswers(threads)
+
+
+def busy_machine(host: Host, _seed: int) -> Iterator[str]:
+    """The demo's question beside processes that spin, then its picks once they are gone."""
+    target, drafts = grid.swept_models()
+    question, rows = answer.Question(target, drafts, f"{DEMO_BUDGET_S:g}s"), []
+    for processes in busy.SPINNING:
+        rows.append(busy.ask_beside(processes, question))
+        _tell(f"{processes} spinning: {rows[-1].ended.wall_s:.1f} s")
+    bench = Bench(LlamaCppPython(), read_model(target), threads=host.cores_usable)
+    texts = bench.transcripts(builtin(), prompts=FINAL_PROMPTS, max_tokens=SHORT_TOKENS)
+    ran = turns.in_turns(bench, _by_hash(drafts), busy.picks(rows), texts, SHORT_TOKENS)
+    bench.engine.shutdown()
+    yield from report.busy_machine(rows, ran, DEMO_BUDGET_S, len(drafts))
+
+
+def first_answer(host: Host, _seed: int) -> Iterator[str]:
+    """The first answer and the answer of an older commit, in turns, then the picks of both."""
+    if not checkout.has(checkout.ROOT, first.OLD):
+        yield f"Not measured: this repository has no commit {first.OLD} to compare with (a shallow clone has none)."
+        return
+    long, rounds = _long_answers(host.cores_usable), []
+    with checkout.worktree(checkout.ROOT, first.OLD) as old:
+        for _ in range(first.ROUNDS):
+            new = answer.recommend(long.question(QUICK))
+            rounds.append(first.Round(new, answer.recommend(long.question(), old)))
+            _tell(f"first answer: {new.wall_s:.1f} s; {first.OLD}: {rounds[-1].old.wall_s:.1f} s")
+    bench, picks, judged = long.start(), first.picks(rounds), first.new_picks(rounds)
+    found = turns.contest(bench, long.drafts, picks, judged, long.transcripts, FINAL_TOKENS)
+    bench.engine.shutdown()
+    yield from report.first_answer(rounds, found, FINAL_TOKENS)
 
 
 def prediction_errors(host: Host, _seed: int) -> Iterator[str]:
@@ -236,7 +278,7 @@ def demo_sweep(_host: Host, _seed: int) -> Iterator[str]:
 def _against_sweep(
     recommendation: Recommendation,
     bench: Bench,
-    drafts: sweep.Drafts,
+    drafts: turns.Drafts,
     cells: Sequence[Config],
     screens: Sequence[sweep.Screen],
     texts: Sequence[Transcript],
@@ -302,6 +344,8 @@ Part = Callable[[Host, int], Iterator[str]]
 DOCUMENTED: dict[str, tuple[str, Part]] = {
     "answer": ("Time to answer", time_to_answer),
     "regret": ("Regret", regret),
+    "busy": ("An answer on a machine that is in use", busy_machine),
+    "first": ("Time to the first answer", first_answer),
     "errors": ("Prediction error at each rung", prediction_errors),
     "server": ("The loop and the cost model against the real llama-server", real_server),
     "scaling": ("Scaling", growth),

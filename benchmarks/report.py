@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from advisor.ranking import setting_of
-from advisor.types import Build, Host, Recommendation
+from advisor.types import Build, FirstAnswer, Host, Recommendation
+from benchmarks import busy, first, server_loop
 from benchmarks import ngram as ngrams
-from benchmarks import server_loop
 from benchmarks.acceptance import Compared, off
-from benchmarks.answer import Answered
+from benchmarks.answer import Answered, Failed
 from benchmarks.rules import Judged
 from benchmarks.rungs import Cell, Rung
 from benchmarks.scaling import Growth
 from benchmarks.served import Checked
 from benchmarks.server_loop import Forced, Loop
-from benchmarks.sweep import CHOOSING_TURNS, REPEATS, Finalist, Finals, Screen, SweepTime
+from benchmarks.sweep import Finals, Screen, SweepTime
+from benchmarks.turns import CHOOSING_TURNS, REPEATS, Contest, Ran
 
-MIB = 1 << 20
-FASTER_GOAL, REGRET_GOAL, PARENT_GOAL_BYTES = 20.0, 0.02, 400 * MIB
+MIB, CELL = 1 << 20, 120  # bytes, characters
+FASTER_GOAL, REGRET_GOAL, PARENT_GOAL_BYTES = 250.0, 0.02, 400 * MIB
+OVER_GOAL, SHARE_GOAL, FIRST_GOAL = 1.1, 0.95, 1 / 3
 INSIDE_GOAL = 0.8
 COUNTS_GOAL, NGRAM_GOAL, LOOP_GOAL, FORCED_GOAL = 0.02, 0.03, 0.95, 0.05
 REPLAY_GOALS, RUNS_GOAL = (0.04, 0.10), ("after 8 real runs", 0.03)
@@ -38,7 +41,7 @@ def time_to_answer(answered: Answered, sweep: SweepTime, seed: int) -> Iterator[
     faster = sweep.whole_s / answered.wall_s
     share = len(sweep.sampled) / sweep.cells
     yield from _headings("", "wall time")
-    yield f"| `advisor recommend`, from an empty store | {_minutes(answered.wall_s)} |"
+    yield f"| `advisor recommend --quick`, from an empty store | {_minutes(answered.wall_s)} |"
     yield (
         f"| exhaustive sweep, {sweep.cells} pairings and the target alone | {_minutes(sweep.whole_s)} "
         f"± {_minutes(sweep.error_s)} (one standard error) |"
@@ -46,7 +49,8 @@ def time_to_answer(answered: Answered, sweep: SweepTime, seed: int) -> Iterator[
     yield ""
     yield (
         f"The sweep is extrapolated from {len(sweep.sampled)} of its {sweep.cells} cells ({share:.0%}), drawn at "
-        f"random (seed {seed}) and run in full: half of them before the advisor, half after."
+        f"random (seed {seed}) and run in full: half of them before the advisor, half after. With --quick the advisor "
+        "ends at its first answer; how long it refines without that is not measured here."
     )
     yield ""
     yield from _headings("draft", "k", "tokens", "wall time")
@@ -89,8 +93,82 @@ def _screen(one: Screen) -> str:
     return f"{one.tokens} tokens an answer{p_mins}, of which the best {one.kept} went on"
 
 
-def _ran(one: Finalist) -> str:
+def _ran(one: Ran) -> str:
     return f"| {one.draft} | {one.config.k} | {one.config.p_min:g} | {one.tokens_per_s:.2f} |"
+
+
+def busy_machine(rows: Sequence[busy.Beside], ran: Sequence[Ran], budget_s: float, drafts: int) -> Iterator[str]:
+    """``rows``: the first of them beside nobody. ``ran``: each pick, on the machine once it was quiet again."""
+    yield f"The demo's question, with a budget of {budget_s:.0f} s and from an empty store, beside processes that spin:"
+    yield ""
+    yield from _headings("spinning", "wall time", "over budget", "replayed", "first answer", "pick", "noticed")
+    yield from (_beside(row, budget_s, drafts) for row in rows)
+    yield ""
+    for row in rows:
+        if isinstance(row.ended, Answered):
+            yield f"- beside {row.spinning} the advisor said: {row.ended.recommendation.sentence}"
+    yield ""
+    yield f"Each pick, run {REPEATS} times, turn by turn, once nobody spun:"
+    yield ""
+    yield from _headings("draft", "k", "p_min", "tok/s")
+    yield from map(_ran, ran)
+    yield ""
+    beside = f"beside {', '.join(str(row.spinning) for row in rows)} spinning"
+    over = [row.ended.wall_s / budget_s if isinstance(row.ended, Answered) else None for row in rows]
+    met = all(one is not None and one <= OVER_GOAL for one in over)
+    yield _goal(f"wall time over budget, {beside}: {_listed(over, '.2f')}", f"<= {OVER_GOAL:g}", met)
+    replayed = [row.replayed for row in rows]
+    met = all(one == drafts for one in replayed)
+    yield _goal(f"drafts replayed of {drafts}, {beside}: {_listed(replayed, 'd')}", "all", met)
+    shares = busy.shares(rows, {one.config: one.tokens_per_s for one in ran})
+    met = all(one is not None and one >= SHARE_GOAL for one in shares)
+    yield _goal(f"throughput over that of the quiet pick, {beside}: {_listed(shares, '.1%')}", ">= 95 %", met)
+
+
+def _beside(row: busy.Beside, budget_s: float, drafts: int) -> str:
+    wall = f"| {row.spinning} | {_minutes(row.ended.wall_s)} | {row.ended.wall_s / budget_s:.2f}"
+    if isinstance(row.ended, Failed):
+        return f"{wall} | | | failed | {_cell(row.ended.line)} |"
+    rec = row.ended.recommendation
+    first_answer, contention = rec.measurement.first_answer, rec.measurement.contention
+    noticed = _cell(contention.sentence) if contention else ""
+    return f"{wall} | {row.replayed} of {drafts} | {_seconds(first_answer)} | {_pick(rec)} | {noticed or 'nothing'} |"
+
+
+def _pick(rec: Recommendation) -> str:
+    return f"{rec.label_of(rec.best.config)}, {setting_of(rec.best.config)}" if rec.best else "none"
+
+
+def first_answer(rounds: Sequence[first.Round], found: Contest, tokens: int) -> Iterator[str]:
+    """``found``: among the picks of all rounds, over so many ``tokens`` of each answer."""
+    yield (
+        f"The question of the time to answer, asked in turns: `advisor recommend --quick`, then {first.OLD}, which has "
+        "one answer, at its end; each from an empty store."
+    )
+    yield ""
+    yield from _headings("round", "wall time", "first answer", first.OLD, "ratio", "pick", f"pick of {first.OLD}")
+    for number, one in enumerate(rounds, 1):
+        new, old = one.new.recommendation, one.old.recommendation
+        yield (
+            f"| {number} | {_minutes(one.new.wall_s)} | {_seconds(new.measurement.first_answer)} "
+            f"| {_minutes(one.old.wall_s)} | {one.ratio:.3f} | {_pick(new)} | {_pick(old)} |"
+        )
+    yield ""
+    yield f"Every pick, run {CHOOSING_TURNS} times, turn by turn, over {tokens} tokens of each long answer:"
+    yield ""
+    yield from _headings("draft", "k", "p_min", "tok/s")
+    yield from map(_ran, found.chosen)
+    yield ""
+    yield f"The fastest of them and the first answers' picks, run again {REPEATS} times in the same way:"
+    yield ""
+    yield from _headings("draft", "k", "p_min", "tok/s")
+    yield from map(_ran, found.again.values())
+    yield ""
+    ratio, regret = first.ratio(rounds), max(map(found.regret, first.new_picks(rounds)))
+    figure = f"time to the first answer over the whole time of {first.OLD}, medians: {ratio:.3f}"
+    yield _goal(figure, "<= 1/3", ratio <= FIRST_GOAL)
+    yield _goal(f"regret of the first answers' picks, at most: {regret:.1%}", "<= 2 %", regret <= REGRET_GOAL)
+    yield "- that is against the fastest pick seen here; the regret against a sweep is a part of its own"
 
 
 def errors(rungs: Sequence[Rung], cells: Sequence[Cell], noise: float) -> Iterator[str]:
@@ -269,6 +347,20 @@ def _goal(figure: str, goal: str, met: bool) -> str:
 
 def _noise(median: float) -> str:
     return f"- measuring alone, of so few answers, would show a median of at most {median:.1%}"
+
+
+def _listed(figures: Sequence[float | None], form: str) -> str:
+    """Of commands, of which those without a figure failed."""
+    return ", ".join("failed" if one is None else format(one, form) for one in figures)
+
+
+def _cell(text: str) -> str:
+    """As much of a text as a cell of a table holds."""
+    return textwrap.shorten(text.replace("|", "/"), CELL, placeholder=" ...")
+
+
+def _seconds(answer: FirstAnswer | None) -> str:
+    return f"{answer.elapsed_s:.1f} s" if answer else "not told"
 
 
 def _minutes(seconds: float) -> str:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from advisor.engines.llama_server import BASELINE
 from advisor.types import Config, Model, Run, Transcript
 from benchmarks.measure import Bench, tokens_per_s
-
-CHOOSING_TURNS, REPEATS = 3, 5
-
-Drafts = Mapping[str, Model]
-"""Drafts by content hash: a cell of the sweep is a Config, which names its draft so."""
+from benchmarks.turns import Drafts, Ran, contest
 
 
 @dataclass(frozen=True)
@@ -58,23 +55,13 @@ class Screen:
 
 
 @dataclass(frozen=True)
-class Finalist:
-    """``by_turn``: tokens a second in each turn over the answers."""
-
-    draft: str
-    config: Config
-    tokens_per_s: float
-    by_turn: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Finals:
     """``chosen``: what the sweep found, fastest first. ``pick`` and ``best``: run again turn by turn; ``best`` is what
     was fastest of the chosen. ``alone``: tokens a second of the target in the same turns."""
 
-    chosen: tuple[Finalist, ...]
-    pick: Finalist
-    best: Finalist
+    chosen: tuple[Ran, ...]
+    pick: Ran
+    best: Ran
     alone: float
 
     @property
@@ -144,48 +131,6 @@ def finals(
     transcripts: Sequence[Transcript],
     tokens: int,
 ) -> Finals:
-    """Which of the finalists is the sweep's best, then that one against the pick, both run anew: the winner of a noisy
-    comparison looks faster in it than it is."""
-    chosen, _ = _turn_by_turn(bench, drafts, finalists, transcripts, tokens, CHOOSING_TURNS)
-    best = max(chosen, key=lambda one: one.tokens_per_s).config
-    entries = tuple(dict.fromkeys((pick, best)))
-    again, alone = _turn_by_turn(bench, drafts, entries, transcripts, tokens, REPEATS, beside=True)
-    return Finals(tuple(sorted(chosen, key=lambda one: -one.tokens_per_s)), again[0], again[-1], tokens_per_s(alone))
-
-
-def _turn_by_turn(
-    bench: Bench,
-    drafts: Drafts,
-    entries: Sequence[Config],
-    transcripts: Sequence[Transcript],
-    tokens: int,
-    turns: int,
-    *,
-    beside: bool = False,
-) -> tuple[list[Finalist], list[Run]]:
-    """In the order of ``entries``, and runs of the target alone where they are wanted ``beside``. Who begins a turn
-    rotates, so that nobody always follows the same one."""
-    runs: dict[Config, list[list[Run]]] = {config: [] for config in entries}
-    alone: list[Run] = []
-    for turn in range(turns):
-        for found in runs.values():
-            found.append([])
-        for one in transcripts:
-            for place in range(len(entries)):
-                config = entries[(place + turn) % len(entries)]
-                runs[config][-1].append(bench.speculate(one, drafts.get(config.draft), config, tokens))
-            alone += [bench.answer(one, tokens)] if beside else []
-    finalists = [
-        Finalist(
-            _label(drafts, config),
-            config,
-            tokens_per_s([run for found in by_turn for run in found]),
-            tuple(map(tokens_per_s, by_turn)),
-        )
-        for config, by_turn in runs.items()
-    ]
-    return finalists, alone
-
-
-def _label(drafts: Drafts, config: Config) -> str:
-    return drafts[config.draft].label if config.draft else f"{config.method}, n = {config.ngram_size}"
+    """Which of the finalists is the sweep's best, then that one against the pick, and the target alone."""
+    found = contest(bench, drafts, finalists, (pick, BASELINE), transcripts, tokens)
+    return Finals(found.chosen, found.again[pick], found.best, found.again[BASELINE].tokens_per_s)

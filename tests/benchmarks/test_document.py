@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 
 import pytest
@@ -74,18 +73,14 @@ def test_named_parts_are_kept_only_where_asked(monkeypatch, parts):
     assert "## Third" in parts.read_text()
 
 
-def test_a_figure_is_marked_where_its_code_was_changed_and_not_for_the_document_it_was_kept_in(tmp_path):
-    def git(*arguments: str) -> None:
-        who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
+def test_a_figure_is_marked_where_its_code_was_changed_and_not_for_the_document_it_was_kept_in(tmp_path, git):
     assert command.commit_of(tmp_path) == "unknown"
     (tmp_path / "docs").mkdir()
     for path in ("code.py", "docs/benchmarks.md"):
         (tmp_path / path).write_text("old\n")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "first")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
     commit = command.commit_of(tmp_path)
     assert re.fullmatch("[0-9a-f]{4,}", commit)
     (tmp_path / "docs" / "benchmarks.md").write_text("new\n")
