@@ -134,6 +134,7 @@ def recommend(
         except LockHeld as held:
             ground = _prepare(request, served, progress, store)
             if (known := study_of(ground).kept_answer()) is not None:
+                _keep(known, progress)
                 return known
             progress.note(f"{held.what} It is waited for, which is part of --budget.")
             try:
@@ -146,6 +147,7 @@ def recommend(
             return _foresee_instead(ground, progress, TOO_SHORT.format(budget.total_s))
         study = study_of(ground)
         if (known := study.kept_answer()) is not None:
+            _keep(known, progress)
             return known
         stack.callback(study.shutdown)
         try:

@@ -7,13 +7,14 @@ becomes of that speed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from advisor.budget import Budget
 from advisor.engines.again import asked_again_once
 from advisor.engines.base import Runner
-from advisor.errors import EngineRefusal, WorkloadError
+from advisor.errors import EngineRefusal, OutOfTime, WorkloadError
 from advisor.prune import CACHE_TYPES, fits_alone
 from advisor.types import Candidate, Host, Model, Placement, Prompt, Run, Settings, Workload
 
@@ -152,7 +153,11 @@ def see_speed(
     def probe(count: int) -> Run:
         open_target(count)
         within_s = max(budget.left_s * PROBE_SHARE, LEAST_PROBE_S)
-        return asked_again_once(lambda: engine.answer(first, settings.sampling, PROBE_TOKENS, within_s))
+        with suppress(OutOfTime):
+            run = asked_again_once(lambda: engine.answer(first, settings.sampling, PROBE_TOKENS, within_s))
+            if run.tokens > 1 or run.prefill_s < within_s / 2:
+                return run
+        return asked_again_once(lambda: engine.answer(first, settings.sampling, 2))  # so slow that two must do
 
     found = {count: probe(count) for count in (usual, *others)}
     best = min(others, key=lambda count: found[count].token_s, default=usual)

@@ -45,7 +45,6 @@ STOPPED_SETTLED = "no further run is expected to change the answer"
 STOPPED_HOPELESS = "no pairing can reach the speed of the target alone"
 STOPPED_BUDGET = "the budget is spent"
 STOPPED_MAX_TRIALS = f"{MAX_TRIALS} configurations have been run"
-SETTLED = (STOPPED_SETTLED, STOPPED_HOPELESS)  # more time would change nothing
 STALE_LOCK_S = 3  # a search writes for milliseconds: who has not let go after this was killed
 DAMAGED_JOURNAL = "The journal of the search was damaged; it is kept as {}. What it ran is in the store."
 NO_JOURNAL = "The journal of the search cannot be written: {}. The search goes on without it."

@@ -55,7 +55,7 @@ from advisor.progress import Progress
 from advisor.ranking import NO_DRAFT_RUNS, WORTH_IT, Answer, answer
 from advisor.remedies import Remedies
 from advisor.runs import RunMeasurer
-from advisor.search import NO_SHARED_STUDY, SETTLED, STOPPED_BUDGET, search
+from advisor.search import NO_SHARED_STUDY, STOPPED_BUDGET, search
 from advisor.shared_study import Sharing, agreed, who_searches
 from advisor.store import Store, data_dir
 from advisor.surroundings import Surroundings
@@ -143,6 +143,7 @@ class Study:
         self._curves: Curves | None = None
         self._timed_in_use = False
         self._predictor: Predictor | None = None
+        self._is_stale = False  # whether the predictor knows less than was measured
         self._trials: list[Trial] = []
         self._others_trials: list[Trial] = []
         self._stop_reason = ""
@@ -165,7 +166,8 @@ class Study:
 
     def see_the_target(self) -> None:
         """How fast it is here and now, from which everything else is planned."""
-        self._budget.take_up(self._store.recall_seconds(f"spent/{self._question_name}"))
+        spent_s = self._store.recall_seconds(self._spent_name)
+        self._budget.take_up(spent_s if spent_s < self._budget.total_s else 0.0)
         self._progress.stage("load the target", 0)
         self._adapt(is_busy=self._surroundings.is_busy())
         key: dict[str, object] = {"question": self._question_name, "budget_s": self._settings.budget_s}
@@ -183,6 +185,7 @@ class Study:
     def plan_answers(self, effort: Effort) -> None:
         """How many answers of which length this effort has time for, at the speed that was seen last."""
         self._effort, self._began = effort, self._budget.spent_s / self._budget.total_s
+        self._stop_reason = ""
         key: dict[str, object] = {
             "question": self._question_name,
             "budget_s": self._settings.budget_s,
@@ -279,7 +282,7 @@ class Study:
         for draft, traces in found.items():
             if _tokens(traces) > _tokens(self._traces.get(draft, ())):
                 self._traces[draft] = traces
-        self._transcripts, self._basis = self._written, self._plan
+        self._transcripts, self._basis, self._is_stale = self._written, self._plan, True
         self._reject({draft: error for draft, error in failures.items() if draft not in self._traces})
         if self._remedies.needed(self._engine) and not self._engine.repack_off:  # found by a replay
             self._engine.shutdown()
@@ -317,11 +320,11 @@ class Study:
     def _get_ready_to_time(self) -> None:
         """In quiet, where that can be had; else as is best beside other programs. What was timed in another way, or
         beside others where it is quiet now, counts no more."""
-        before, was_in_use = self._waiting, self._timed_in_use
+        was_in_use = self._timed_in_use
         is_quiet = self._surroundings.wait_for_quiet()
         self._adapt(is_busy=not is_quiet)
-        if self._curves is not None and (self._waiting != before or (was_in_use and is_quiet)):
-            self._curves, self._trials, self._timed_in_use = None, [], False
+        if self._curves is not None and (self._waiting != self._curves.waiting or (was_in_use and is_quiet)):
+            self._curves, self._trials, self._timed_in_use, self._is_stale = None, [], False, True
         self._open_target(self._threads, self._timer)
         self._surroundings.begin_timing()
 
@@ -333,7 +336,12 @@ class Study:
         curves = self._curves
         if visit and not (curves.is_known(visit) or left_s() > self._plan.token_s):
             return
-        curves.visit_target(visit, self._budget.left_s if visit == 0 else left_s())
+        try:
+            curves.visit_target(visit, self._budget.left_s if visit == 0 else left_s())
+        except OutOfTime:
+            if visit == 0:
+                raise
+            return  # the first visit stands
         self._visit_drafts(self._contenders(), visit, left_s)
 
     def _visit_drafts(self, candidates: Sequence[Candidate], visit: int, left_s: Callable[[], float]) -> None:
@@ -359,6 +367,7 @@ class Study:
         ngram = NgramAcceptance(texts, context=self._settings.context, max_tokens=self._basis.max_tokens)
         replayed = self._has_texts and not self._target.is_recurrent
         vars(self).pop("_pick_ran", None)
+        self._is_stale = False
         self._predictor = self._predict(ngram if replayed else None)
 
     def run_the_heads(self) -> None:
@@ -471,12 +480,12 @@ class Study:
 
     def conclude(self, stop_reason: str = "") -> Recommendation:
         """The recommendation from whatever has been measured. Raises OutOfTime where that is nothing."""
-        if self._predictor is None:
+        if self._predictor is None or self._is_stale:
             self.predict()
         measured_now = any(engine.used for engine in self._remedies.started)
         if measured_now:
             spent_s = self._budget.spent_s if stop_reason else 0.0  # what was interrupted goes on, what ended does not
-            self._store.remember(f"spent/{self._question_name}", str(spent_s))
+            self._store.remember(self._spent_name, str(spent_s))
         baseline, found = self._answered()
         return Recommendation(
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
@@ -533,12 +542,12 @@ class Study:
         )
 
     def kept_answer(self) -> Recommendation | None:
-        """What an earlier command answered to this question, with as much time or when no more could change it: nothing
-        need be run. What was measured on a machine in use is measured again."""
+        """What an earlier command answered to this question, with as much time: nothing need be run.
+        What was measured on a machine in use is measured again."""
         known = self._store.get("answer", self._answer_key, Recommendation)
         if known is None:
             return None
-        had_time = known.settings.budget_s >= self._settings.budget_s or known.measurement.stop_reason in SETTLED
+        had_time = known.settings.budget_s >= self._settings.budget_s
         was_in_use = known.measurement.contention is not None and known.measurement.contention.in_use
         failed = any(one.reason in ("engine", "budget") for one in known.rejected)  # it may be otherwise now
         if not had_time or was_in_use or failed:
@@ -553,6 +562,11 @@ class Study:
     def keep_answer(self, recommendation: Recommendation) -> None:
         if not recommendation.measurement.from_store:
             self._store.put("answer", self._answer_key, recommendation, wall_s=self._budget.elapsed_s)
+
+    @property
+    def _spent_name(self) -> str:
+        """Of the seconds that were spent before an interrupt, of this budget alone."""
+        return f"spent/{self._question_name}-{self._settings.budget_s:g}{'-quick' if self._quick else ''}"
 
     @property
     def _answer_key(self) -> dict[str, object]:
@@ -717,8 +731,10 @@ class Study:
     def _adapt(self, *, is_busy: bool) -> None:
         """Beside other programs threads wait asleep; where the build cannot, fewer of them leave a core to the
         others."""
-        self._waiting = "asleep" if is_busy else "as built"
-        self._threads = self._own_threads
+        wanted: Waiting = "asleep" if is_busy else "as built"
+        if wanted != self._waiting:
+            self._runner.close("draft")  # it was opened to wait otherwise
+        self._waiting, self._threads = wanted, self._own_threads
         self._open_target(self._threads)
         if is_busy:
             self._threads = self._surroundings.threads(self._own_threads, can_sleep=self._runner.sleeps)

@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 
 from advisor.engines.simulated import Clock, SimulatedEngine
+from advisor.host.files import host_lock_path, timing_lock
 from advisor.pipeline import Interrupted
 from advisor.progress import Silent
+from advisor.store import load_last
 from advisor.types import Recommendation
 from tests.test_pipeline import MIDDLE, SMALL, WORLD, ask, best_of_all, models, true_speedup
 
@@ -154,3 +156,21 @@ def test_ctrl_c_in_the_thorough_look_gives_the_first_answer(models):
         answered(make=Interrupts)
     assert stopped.value.recommendation.verdict == "speculate"
     assert stopped.value.recommendation.measurement.stop_reason == "interrupted"
+
+
+def test_an_answer_from_the_store_needs_no_lock_and_is_the_last_one_again(models):
+    first = ask(TIMED, clock=Clock(), budget_s=BUDGET_S)
+    ask(TIMED, clock=Clock(), budget_s=BUDGET_S, k_max=4)
+    with timing_lock(host_lock_path(), timeout_s=0):
+        again = ask(TIMED, clock=Clock(), budget_s=BUDGET_S)
+    assert again.measurement.from_store
+    assert again.best == first.best
+    assert load_last().best == first.best
+
+
+def test_where_another_advisor_measures_all_the_time_the_prior_answers(models):
+    heard = Heard()
+    with timing_lock(host_lock_path(), timeout_s=0):
+        found = ask(TIMED, budget_s=0.2, progress=heard)
+    assert found.sentence.startswith("Nothing was measured.")
+    assert any("Another advisor" in note for note in heard.notes)

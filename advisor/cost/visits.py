@@ -57,6 +57,11 @@ class Curves:
         self._target = [CostCurve(0, (self._conditions.token_s,), {})]
 
     @property
+    def waiting(self) -> Waiting:
+        """How threads waited while they were timed."""
+        return self._conditions.waiting
+
+    @property
     def is_begun(self) -> bool:
         return bool(self._target)
 

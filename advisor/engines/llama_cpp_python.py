@@ -200,14 +200,15 @@ class LlamaCppPython:
         within_s: float = NO_LIMIT,
     ) -> dict[str, Any]:
         self._used = True
-        if self._worker is not None and self._wants_other_waiting():
+        if self._worker is not None and self._wanted and self._wants_other_waiting():
             self.shutdown()
         for role in tuple(self._wanted):  # also after a crash or a timeout
             self._load_with_remedy(role)
         return self._ask(call, arguments, timeout_s=timeout_s, within_s=within_s)
 
     def _wants_other_waiting(self) -> bool:
-        return any(options.waiting != self._waiting for _, options in self._wanted.values())
+        _, options = self._wanted.get("target") or next(iter(self._wanted.values()))
+        return options.waiting != self._waiting
 
     def _load_with_remedy(self, role: Role) -> None:
         try:
