@@ -8,7 +8,7 @@
     │   ├── OptionError             an option value, or a combination of options
     │   ├── ServerProblem           a server to watch: not reachable, no counters, not a llama-server
     │   ├── NothingFits             no draft survives pruning
-    │   └── BudgetTooSmall          not enough time for a single measurement
+    │   └── BudgetTooSmall          not enough time for a draft to have its turn
     ├── EngineError                 exit code 3: the engine failed
     │   ├── EngineCrash             the worker died: signal or exit code, last log lines
     │   ├── EngineTimeout           the worker did not answer in time

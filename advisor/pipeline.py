@@ -134,7 +134,7 @@ def recommend(
         except LockHeld as held:
             ground = _prepare(request, served, progress, store)
             if (known := study_of(ground).kept_answer()) is not None:
-                _keep(known, progress)
+                _keep(known, progress.note)
                 return known
             progress.note(f"{held.what} It is waited for, which is part of --budget.")
             try:
@@ -147,7 +147,7 @@ def recommend(
             return _foresee_instead(ground, progress, TOO_SHORT.format(budget.total_s))
         study = study_of(ground)
         if (known := study.kept_answer()) is not None:
-            _keep(known, progress)
+            _keep(known, progress.note)
             return known
         stack.callback(study.shutdown)
         try:
@@ -173,7 +173,7 @@ def recommend(
                 return _foresee_instead(ground, progress, TOO_SLOW.format(budget.total_s))
         recommendation = study.conclude()
         study.keep_answer(recommendation)
-    _keep(recommendation, progress)
+    _keep(recommendation, progress.note)
     return recommendation
 
 
@@ -201,7 +201,7 @@ def _foresee_instead(ground: _Ground, progress: Progress, why: str) -> Recommend
         sentence=f"Nothing was measured. {foreseen.sentence}",
         measurement=replace(foreseen.measurement, notes=(why, *foreseen.measurement.notes)),
     )
-    _keep(recommendation, progress)
+    _keep(recommendation, progress.note)
     return recommendation
 
 
@@ -230,7 +230,7 @@ def sweep(request: Request, grid: Grid, progress: Progress, start: StartRunner |
         except KeyboardInterrupt:
             raise Interrupted(cells.conclude(INTERRUPTED) if cells.can_conclude else None) from None
         recommendation = cells.conclude()
-    _keep(recommendation, progress)
+    _keep(recommendation, progress.note)
     return recommendation
 
 
@@ -312,10 +312,7 @@ def foresee(question: PriorQuestion, settings: Settings, note: Callable[[str], N
         measured=_imported_pairs(catalog, note),
     )
     recommendation = outlook.foresee(asked, catalog, current(data_dir()))
-    try:
-        save_last(recommendation)
-    except StoreError as error:
-        note(f"The recommendation is not kept for later commands: {error.line}")
+    _keep(recommendation, note)
     return recommendation
 
 
@@ -446,12 +443,12 @@ def _open_store(progress: Progress) -> Store:
     return store
 
 
-def _keep(recommendation: Recommendation, progress: Progress) -> None:
+def _keep(recommendation: Recommendation, note: Callable[[str], None]) -> None:
     """For explain and export. An answer that cannot be kept is still an answer."""
     try:
         save_last(recommendation)
     except StoreError as error:
-        progress.note(f"The recommendation is not kept for later commands: {error.line}")
+        note(f"The recommendation is not kept for later commands: {error.line}")
 
 
 def _nothing_fits(rejected: Sequence[Rejected]) -> NothingFits:

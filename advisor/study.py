@@ -179,8 +179,6 @@ class Study:
             speed = see_speed(self._runner, prompts, self._settings, counts, self._open_target, self._budget)
             self._store.put("speed", key, speed, wall_s=self._budget.elapsed_s - began_s)
         self._speed, self._seen_token_s = speed, [speed.token_s]
-        if self._waiting == "as built":
-            self._threads = self._own_threads = speed.threads
 
     def plan_answers(self, effort: Effort) -> None:
         """How many answers of which length this effort has time for, at the speed that was seen last."""
@@ -199,7 +197,7 @@ class Study:
             self._store.put("plan", key, plan, wall_s=0.0)
         if self._sharing:
             plan = self._agreed_by_all(plan, self._sharing)
-        self._plan = plan
+        self._plan, self._own_threads = plan, plan.threads  # those of whoever began a shared search
         self._adapt(is_busy=self._waiting == "asleep" or self._surroundings.is_busy())
 
     def write_transcripts(self) -> None:
@@ -249,12 +247,12 @@ class Study:
             self._replay(rest)
             self.predict()
         timed = self._curves.drafts if self._curves is not None and self._curves.is_begun else None
-        guessed = [one for one in self._candidates if timed is not None and one.draft.content_hash not in timed]
-        if guessed and not self._target.is_recurrent and self._budget.left_s > 0:
-            self._progress.stage("measure what decodes of the others cost", len(guessed))
+        untimed = [one for one in self._candidates if timed is not None and one.draft.content_hash not in timed]
+        if untimed and not self._target.is_recurrent and self._budget.left_s > 0:
+            self._progress.stage("measure what decodes of the others cost", len(untimed))
             self._open_target(self._threads, self._timer)
             self._surroundings.begin_timing()
-            self._visit_drafts(guessed, 0, lambda: self._budget.left_s)
+            self._visit_drafts(untimed, 0, lambda: self._budget.left_s)
             self._timed_in_use |= self._surroundings.end_timing()
             self.predict()
 
@@ -759,10 +757,11 @@ class Study:
         )
 
     def _predict(self, ngram: NgramAcceptance | None = None) -> Predictor:
+        curves = self._draft_curves
         return Predictor(
-            {draft: self._traces[draft] for draft in self._draft_curves},
+            {draft: self._traces[draft] for draft in curves},
             self._target_curve,
-            self._draft_curves,
+            curves,
             step_law(self._runner.build),
             k_max=self._settings.k_max,
             max_tokens=self._basis.max_tokens,
@@ -779,14 +778,14 @@ class Study:
     @property
     def _draft_curves(self) -> dict[str, CostCurve]:
         """Of the candidates that were replayed: as timed, else as their bytes say."""
-        timed = self._curves.drafts if self._curves is not None else {}
-        replayed = [one.draft for one in self._candidates if one.draft.content_hash in self._traces]
-        known = {one.content_hash: (one, timed[one.content_hash]) for one in replayed if one.content_hash in timed}
+        timed, target_curve = self._curves.drafts if self._curves is not None else {}, self._target_curve
+        replayed = {
+            one.draft.content_hash: one.draft for one in self._candidates if one.draft.content_hash in self._traces
+        }
+        known = [(model, timed[draft]) for draft, model in replayed.items() if draft in timed]
         return {
-            one.content_hash: known[one.content_hash][1]
-            if one.content_hash in known
-            else guessed(one, self._target, self._target_curve, known)
-            for one in replayed
+            draft: timed[draft] if draft in timed else guessed(model, self._target, target_curve, known)
+            for draft, model in replayed.items()
         }
 
     def _by_hope(self) -> list[Candidate]:

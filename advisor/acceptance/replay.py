@@ -17,6 +17,7 @@ from advisor.types import Build, Candidate, Model, Placement, Trace, Transcript
 P_MIN_GRID = (0.0, 0.4, 0.6, 0.75, 0.9)
 ROWS_AT_ONCE = 64  # positions scored in one decode: 64 rows of logits are 39 MB for a vocabulary of 152k
 SCORING_COPIES = 3  # logits as llama.cpp reserves them, as it hands them out, and numpy's copy
+ALL = 1 << 30  # answers: more than there are
 ROLLOUT_CHAINS = 8  # per answer: enough to know the mean length of a doomed draft, cheap enough to be always on
 
 
@@ -38,7 +39,7 @@ class ReplayTask:
     rollout: RolloutOptions
     cells: int
     temperature: float = 0.0
-    rolled_out: int = 1 << 30
+    rolled_out: int = ALL
 
 
 Replayer = Callable[[Sequence[ReplayTask]], Iterator[tuple[int, Outcome]]]
@@ -159,7 +160,7 @@ def replay_all(
     k_max: int,
     progress: Progress,
     temperature: float = 0.0,
-    rolled_out: int = 1 << 30,
+    rolled_out: int = ALL,
 ) -> tuple[dict[str, tuple[Trace, ...]], dict[str, AdvisorError]]:
     """Traces by draft content hash, of the first answers where there was no time for all, and the error of each draft
     that has none: its engine failed, or its turn never came. ``candidates`` have their turns in this order. Traces

@@ -100,7 +100,7 @@ def recommend(
 
     Raises:
         UserError: something in the question can be changed: OptionError, FileProblem, GGUFError, WorkloadError,
-            NothingFits, BudgetTooSmall.
+            NothingFits.
         EngineError: the engine failed.
         StoreError: measurements cannot be kept.
         Interrupted: Ctrl-C while measuring; it carries the best answer so far.

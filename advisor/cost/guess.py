@@ -6,7 +6,8 @@ draft cannot win, or that it should be timed, not by how much.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable
 
 from advisor.types import CostCurve, Model
 
@@ -16,14 +17,14 @@ SIZE_EXPONENT = 0.8  # of the time in the bytes: what a layer costs by itself do
 
 
 def guessed(
-    draft: Model, target: Model, target_curve: CostCurve, timed: Mapping[str, tuple[Model, CostCurve]]
+    draft: Model, target: Model, target_curve: CostCurve, timed: Iterable[tuple[Model, CostCurve]]
 ) -> CostCurve:
-    """The curve of a draft from that of the draft nearest to it in bytes, else of the target. ``timed``: models and
-    curves by content hash; all curves in seconds."""
-    nearest, curve = min(timed.values(), key=lambda one: _apart(draft, one[0]), default=(target, target_curve))
+    """The curve of a draft from that of the draft nearest to it in bytes, else of the target. ``timed``: drafts with
+    their curves."""
+    nearest, curve = min(timed, key=lambda one: _apart(draft, one[0]), default=(target, target_curve))
     scale = (draft.active_weights_bytes / nearest.active_weights_bytes) ** SIZE_EXPONENT
-    anchor_s = sorted(target_curve.anchor_s)[len(target_curve.anchor_s) // 2]
-    points = {b: sorted(rounds)[len(rounds) // 2] * scale for b, rounds in curve.rounds_s.items()}
+    anchor_s = statistics.median_high(target_curve.anchor_s)
+    points = {b: statistics.median_high(rounds) * scale for b, rounds in curve.rounds_s.items()}
     return CostCurve(
         depth=target_curve.depth,
         anchor_s=(anchor_s,) * len(SPREAD),

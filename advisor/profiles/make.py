@@ -18,8 +18,9 @@ FindProfile = Callable[[str], Profile | None]
 def profile_of(rec: Recommendation, advisor: str, *, with_texts: bool, store: Store, imported: FindProfile) -> Profile:
     """``advisor`` is this version. With ``with_texts`` answers and prompts are taken from ``store``, or from the
     profile that acceptance was ``imported`` with. Raises FileProblem where there is nothing to export."""
-    drafts = [candidate.draft for candidate in rec.candidates if _is_whole(rec, candidate.draft.content_hash)]
-    if rec.origin is None or not drafts:
+    whole = _lengths(_most(rec))
+    drafts = [one.draft for one in rec.candidates if _lengths(rec.traces.get(one.draft.content_hash, ())) == whole]
+    if rec.origin is None or not (whole and drafts):
         raise FileProblem(
             "This recommendation has no acceptance traces to export.",
             why="It is a prediction, a sweep, of an earlier version, or every draft failed.",
@@ -42,10 +43,9 @@ def profile_of(rec: Recommendation, advisor: str, *, with_texts: bool, store: St
     return replace(profile, transcripts=_texts(rec, rec.origin, store, imported))
 
 
-def _is_whole(rec: Recommendation, draft: str) -> bool:
-    """Whether the draft was replayed over all answers: over their beginnings it is where it loses at once."""
-    longest = max((_lengths(traces) for traces in rec.traces.values()), default=())
-    return draft in rec.traces and _lengths(rec.traces[draft]) == longest
+def _most(rec: Recommendation) -> Sequence[Trace]:
+    """Of a draft that was replayed over all answers: one that loses at once is over their beginnings alone."""
+    return max(rec.traces.values(), key=_lengths, default=())
 
 
 def _lengths(traces: Sequence[Trace]) -> tuple[int, ...]:
@@ -68,10 +68,9 @@ def _cost(rec: Recommendation, drafts: Collection[str]) -> MeasuredCost:
 
 def _transcripts(rec: Recommendation, origin: Origin) -> tuple[Transcript, ...]:
     """Without prompts: what the traces know of the answers."""
-    traces = max(rec.traces.values(), key=_lengths)
     return tuple(
         Transcript(trace.category, (), trace.answer_tokens, ended=False, prompt=prompt)
-        for trace, prompt in zip(traces, origin.prompts, strict=True)
+        for trace, prompt in zip(_most(rec), origin.prompts, strict=True)
     )
 
 
@@ -92,7 +91,7 @@ def _texts(rec: Recommendation, origin: Origin, store: Store, imported: FindProf
 
 
 def _stored(rec: Recommendation, origin: Origin, at: int, store: Store) -> Transcript | None:
-    category = max(rec.traces.values(), key=_lengths)[at].category
+    category = _most(rec)[at].category
     prompt, context = origin.prompts[at], rec.settings.context
     key = transcript_key(rec.target, prompt, category, origin.sampling, origin.max_tokens, context, rec.build.key)
     found = store.get("transcript", key, Transcript)
