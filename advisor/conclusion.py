@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from advisor.errors import EngineError
 from advisor.types import (
@@ -13,6 +13,7 @@ from advisor.types import (
     Candidate,
     CostCurve,
     Estimate,
+    Model,
     Placement,
     Rejected,
     Trial,
@@ -20,6 +21,7 @@ from advisor.types import (
 )
 
 GIB = 1 << 30
+NO_TURN = "no time was left to replay it: give more --budget, or fewer drafts"
 
 
 def baseline(trials: Sequence[Trial], target_curve: CostCurve) -> Baseline:
@@ -59,6 +61,19 @@ def memory_notes(trials: Sequence[Trial], candidates: Sequence[Candidate]) -> tu
                 f"{needed / GIB:.2f} GiB and its margin of {margin / GIB:.2f} GiB."
             )
     return tuple(said)
+
+
+def guessed_costs(target_curve: CostCurve, draft_curves: Mapping[str, CostCurve], drafts: Sequence[Model]) -> list[str]:
+    """Of whom no decode was timed."""
+    if target_curve.guessed:
+        return ["No decode was timed: costs are guessed from the target's own speed and from the size of each draft."]
+    names = [one.label for one in drafts if one.content_hash in draft_curves and draft_curves[one.content_hash].guessed]
+    return [f"What decodes cost was guessed from the size, not timed, of {', '.join(names)}."] if names else []
+
+
+def without_a_turn(candidates: Sequence[Candidate]) -> list[Rejected]:
+    """Drafts that nothing was measured of."""
+    return [Rejected(one.draft.name, one.draft.quant, "budget", NO_TURN) for one in candidates]
 
 
 def shared_notes(others: int, trials: int) -> tuple[str, ...]:

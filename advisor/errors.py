@@ -7,8 +7,7 @@
     │   ├── WorkloadError           a prompt file, with the line
     │   ├── OptionError             an option value, or a combination of options
     │   ├── ServerProblem           a server to watch: not reachable, no counters, not a llama-server
-    │   ├── NothingFits             no draft survives pruning
-    │   └── BudgetTooSmall          not enough time for a draft to have its turn
+    │   └── NothingFits             no draft survives pruning
     ├── EngineError                 exit code 3: the engine failed
     │   ├── EngineCrash             the worker died: signal or exit code, last log lines
     │   ├── EngineTimeout           the worker did not answer in time
@@ -66,10 +65,6 @@ class ServerProblem(UserError):
 
 
 class NothingFits(UserError):
-    pass
-
-
-class BudgetTooSmall(UserError):
     pass
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,22 +125,26 @@ def recommend(
             request.shared_search,
             ground.heads_beside,
             request.quick,
+            lambda drafts, baseline_tps: _foreseen(ground, progress, drafts, baseline_tps).estimates if drafts else (),
         )
 
     with ExitStack() as stack:
-        store = stack.enter_context(_open_store(progress))
+        store, has_waited, was_cut = stack.enter_context(_open_store(progress)), False, False
         try:
             stack.enter_context(timing_lock(host_lock_path(), timeout_s=0))
         except LockHeld as held:
-            ground = _prepare(request, served, progress, store)
-            if (known := study_of(ground).kept_answer()) is not None:
-                _keep(known, progress.note)
-                return known
-            progress.note(f"{held.what} It is waited for, which is part of --budget.")
+            progress.note(f"{held.what} What is not in the store waits for it, which is part of --budget.")
+            with suppress(NothingFits):  # beside what the other one holds
+                ground = _prepare(request, served, progress, store)
+                if (known := study_of(ground).kept_answer()) is not None:
+                    _keep(known, progress.note)
+                    return known
             try:
-                stack.enter_context(timing_lock(host_lock_path(), timeout_s=budget.left_s))
+                stack.enter_context(timing_lock(host_lock_path(), timeout_s=max(0.0, budget.left_s - LEAST_BUDGET_S)))
             except LockHeld:
+                ground = _prepare(request, served, progress, store)
                 return _foresee_instead(ground, progress, f"{held.what} It was measuring all the time.")
+            has_waited = True
         # From here on this process alone measures on this machine; free memory is what is free without another one.
         ground = _prepare(request, served, progress, store)
         if budget.total_s < LEAST_BUDGET_S:
@@ -171,14 +175,32 @@ def recommend(
         except OutOfTime:
             if not study.can_conclude:
                 return _foresee_instead(ground, progress, TOO_SLOW.format(budget.total_s))
+            was_cut = True
         recommendation = study.conclude()
-        study.keep_answer(recommendation)
+        if not (has_waited or was_cut):  # with its whole budget it might have been another one
+            study.keep_answer(recommendation)
     _keep(recommendation, progress.note)
     return recommendation
 
 
 def _foresee_instead(ground: _Ground, progress: Progress, why: str) -> Recommendation:
     """What is predicted of these files where there was no time to measure anything."""
+    progress.note(f"{why} What follows is predicted from published tables.")
+    foreseen = _foreseen(ground, progress, ground.candidates)
+    recommendation = replace(
+        foreseen,
+        rejected=tuple(ground.rejected),
+        sentence=f"Nothing was measured. {foreseen.sentence}",
+        measurement=replace(foreseen.measurement, notes=(why, *foreseen.measurement.notes)),
+    )
+    _keep(recommendation, progress.note)
+    return recommendation
+
+
+def _foreseen(
+    ground: _Ground, progress: Progress, drafts: Sequence[Candidate], baseline_tps: float | None = None
+) -> Recommendation:
+    """``baseline_tps``: the target's tokens a second, where they were seen."""
     from advisor import outlook
     from advisor.predict.question import Outlook
 
@@ -191,18 +213,10 @@ def _foresee_instead(ground: _Ground, progress: Progress, why: str) -> Recommend
         host_entry=None,
         build=Build(SERVER, "current"),
         settings=question.settings,
-        given=tuple(ground.candidates),
+        given=tuple(drafts),
+        baseline_tps=baseline_tps,
     )
-    progress.note(f"{why} What follows is predicted from published tables.")
-    foreseen = outlook.foresee(asked, catalog, current(data_dir()))
-    recommendation = replace(
-        foreseen,
-        rejected=tuple(ground.rejected),
-        sentence=f"Nothing was measured. {foreseen.sentence}",
-        measurement=replace(foreseen.measurement, notes=(why, *foreseen.measurement.notes)),
-    )
-    _keep(recommendation, progress.note)
-    return recommendation
+    return outlook.foresee(asked, catalog, current(data_dir()))
 
 
 def sweep(request: Request, grid: Grid, progress: Progress, start: StartRunner | None = None) -> Recommendation:

@@ -11,7 +11,7 @@ the best draft (docs/decisions/0009-methods.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from advisor.types import Candidate, Config, Estimate, Model, Verdict
@@ -36,10 +36,12 @@ def answer(
     *,
     nothing: str = NO_DRAFT_RUNS,
     tried: Callable[[Model], bool] = lambda draft: True,
+    guessed: Collection[str] = (),
 ) -> Answer:
     """Rank and decide. ``best`` is None when the verdict is no; ``runner_up`` is the best of another draft or method.
 
-    ``nothing``: why, where there is no estimate; ``tried``: whether a prediction for this draft rests on measurements.
+    ``nothing``: why, where there is no estimate; ``tried``: whether a prediction for this draft rests on measurements;
+    ``guessed``: drafts whose decodes were not timed.
     """
     by_draft = {candidate.draft.content_hash: candidate for candidate in candidates}
     ranked = rank(estimates, by_draft, tried)
@@ -48,8 +50,8 @@ def answer(
     best = ranked[0]
     runner_up = next((other for other in ranked if other.config.proposer != best.config.proposer), None)
     if best.speedup_low <= 1.0:
-        return Answer("do-not-speculate", _refusal(ranked, by_draft), ranked, None, None)
-    sentence = f"Speculate with {_words(best, by_draft)}, {_evidence(best)}."
+        return Answer("do-not-speculate", _refusal(ranked, by_draft, guessed), ranked, None, None)
+    sentence = f"Speculate with {_words(best, by_draft)}, {_evidence(best, guessed)}."
     return Answer("speculate", sentence, ranked, best, runner_up)
 
 
@@ -59,12 +61,12 @@ def likeliest(estimates: Sequence[Estimate]) -> Estimate | None:
     return best if best is not None and best.speedup > 1 and best.speedup_high >= WORTH_IT else None
 
 
-def _refusal(ranked: Sequence[Estimate], by_draft: Mapping[str, Candidate]) -> str:
+def _refusal(ranked: Sequence[Estimate], by_draft: Mapping[str, Candidate], guessed: Collection[str]) -> str:
     """It is one thing that nothing helps, another that nothing is sure to."""
     may_help = likeliest(ranked)
     if may_help is None:
         return f"Do not speculate: the best that was found should give {_words(ranked[0], by_draft)}."
-    words = f"{_words(may_help, by_draft)}, {_evidence(may_help)}"
+    words = f"{_words(may_help, by_draft)}, {_evidence(may_help, guessed)}"
     return f"Do not speculate yet: nothing is sure to help. What most likely would is {words}."
 
 
@@ -139,7 +141,10 @@ def _deviations_above_one(estimate: Estimate) -> float:
     return math.log(estimate.speedup) / math.log(width)
 
 
-def _evidence(estimate: Estimate) -> str:
+def _evidence(estimate: Estimate, guessed: Collection[str]) -> str:
     if estimate.evidence == "measured":
         return "measured here"
-    return "predicted from replayed answers and measured costs" if estimate.evidence == "replay" else "from the prior"
+    if estimate.evidence == "prior":
+        return "from the prior"
+    costs = "costs guessed from its size" if estimate.config.draft in guessed else "measured costs"
+    return f"predicted from replayed answers and {costs}"

@@ -13,7 +13,6 @@ from advisor.ngram import METHODS
 from advisor.store import Store
 from advisor.types import Candidate, Config, Model, Placement, Run, Sampling, Transcript
 
-NEARLY = 0.9  # of the time: an answer that is short and took so much of it was cut
 NOTHING_SEEN: tuple[Config | None, int] = (None, 0)
 
 
@@ -116,10 +115,10 @@ class RunMeasurer:
             ) from error
 
     def _whole_answer(self, prompt: int) -> Run:
-        transcript, room, left_s = self._transcripts[prompt], self._room(prompt), self._time_left_s()
-        run = self._engine.answer(transcript.prompt_tokens, self._sampling, room, left_s)
-        if run.tokens < room and run.prefill_s + run.decode_s >= NEARLY * left_s:
-            raise OutOfTime
+        transcript, room = self._transcripts[prompt], self._room(prompt)
+        run = self._engine.answer(transcript.prompt_tokens, self._sampling, room, self._time_left_s())
+        if run.tokens < room and not self._engine.text(run.answer_tokens)[1]:
+            raise OutOfTime  # time ended it, not the target
         return run
 
     def _speculate(self, config: Config, prompt: int) -> Run:

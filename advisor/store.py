@@ -198,11 +198,26 @@ class Store:
         """Keeps ``record``, in place of one with the same key. ``wall_s``: seconds that measuring it took."""
         row = (kind, _hash(key), canonical_key(key), to_json(record).decode(), wall_s, _now())
         if self._write_or_keep("INSERT OR REPLACE INTO measurement VALUES (?, ?, ?, ?, ?, ?)", row) and self._overflow:
-            self._overflow.forget(kind, key)
+            self._overflow._forget((kind, _hash(key)))
         self._own.add((kind, _hash(key)))
 
     def forget(self, kind: str, key: Mapping[str, object]) -> None:
-        self._write("DELETE FROM measurement WHERE kind = ? AND key_hash = ?", (kind, _hash(key)))
+        self._forget((kind, _hash(key)))
+
+    def _forget(self, kind_hash: tuple[str, str]) -> None:
+        if self._overflow is not None:
+            self._overflow._forget(kind_hash)
+        self._write("DELETE FROM measurement WHERE kind = ? AND key_hash = ?", kind_hash)
+        self._own.discard(kind_hash)
+
+    def mark(self) -> frozenset[tuple[str, str]]:
+        """What this object has put so far, for ``forget_since``."""
+        return frozenset(self._own)
+
+    def forget_since(self, mark: frozenset[tuple[str, str]]) -> None:
+        """Drop what this object put after the ``mark``."""
+        for kind_hash in self._own - mark:
+            self._forget(kind_hash)
 
     def spent_s(self, kind_keys: Iterable[tuple[str, Mapping[str, object]]]) -> float:
         """Seconds that measuring these records took; what is not stored counts nothing, and nothing counts twice."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,7 +29,8 @@ from advisor.cost.step_law import step_law
 from advisor.cost.visits import Conditions, Curves
 from advisor.engines import StartEngine, StartRunner
 from advisor.engines.base import Engine, LoadOptions, Runner, Waiting
-from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, EngineRefusal, OutOfTime
+from advisor.errors import AdvisorError, EngineError, EngineRefusal, OutOfTime
+from advisor.failures import version_of
 from advisor.host import with_decode_bandwidth
 from advisor.measured import estimate_of
 from advisor.ngram import METHODS
@@ -64,10 +66,10 @@ from advisor.types import (
     Candidate,
     Config,
     CostCurve,
+    Estimate,
     FirstAnswer,
     MeasurementNotes,
     Origin,
-    Reason,
     Recommendation,
     Rejected,
     Run,
@@ -84,13 +86,17 @@ LEAST_VISIT_S = 1.0
 ENOUGH_TOKENS, LATELY, SUDDENLY = 8, 5, 2.0  # tokens that show a speed, how many of them count, how much slower is news
 
 
+Foresee = Callable[[Sequence[Candidate], float], Sequence[Estimate]]
+"""(drafts, the target's tokens a second) -> an estimate of each."""
+
+
 class Study:
     """Each stage adds what the next one needs. A stage finds in the store what an earlier call has measured.
 
     ``start_runner``: what answers and runs in place of the engine, which then only replays drafts. ``imported``:
     answers and traces that need not be measured. ``elsewhere``: spreads replays over other machines.
     ``shared_search``: the database of a search that machines of this class share. ``heads_beside``: prediction heads in
-    files of their own. ``quick``: the first look is all.
+    files of their own. ``quick``: the first look is all. ``foresee``: what is known of drafts that have no turn.
     """
 
     def __init__(
@@ -109,6 +115,7 @@ class Study:
         shared_search: str | None = None,
         heads_beside: Sequence[Candidate] = (),
         quick: bool = False,
+        foresee: Foresee = lambda drafts, baseline_tps: (),
     ) -> None:
         self._question, self._settings = question, question.settings
         self._imported, self._elsewhere = imported, elsewhere
@@ -119,7 +126,7 @@ class Study:
         self._rejected = list(rejected)
         self._asked_drafts = sorted(candidate.draft.content_hash for candidate in candidates)
         self._store, self._start_engine, self._progress = store, start_engine, progress
-        self._budget, self._surroundings, self._quick = budget, surroundings, quick
+        self._budget, self._surroundings, self._quick, self._foresee = budget, surroundings, quick, foresee
         self._thread_counts = thread_counts(self._host, self._settings)
         self._threads = self._own_threads = self._thread_counts[0]
         self._place = target_place(placed, self._target, self._host, self._settings.context)
@@ -131,6 +138,7 @@ class Study:
         self._runner: Runner = self._engine if start_runner is None else self._remedies.first(start_runner)
         self._timer = self._runner
         self._question_name = self._name_of_question()
+        self._answer_key = self._key_of_answer()
         self._waiting: Waiting = "as built"
         self._speed: Speed
         self._seen_token_s: list[float] = []
@@ -162,7 +170,8 @@ class Study:
 
     @property
     def can_conclude(self) -> bool:
-        return self._predictor is not None or bool(self._transcripts)
+        """Not from the methods without a draft alone where drafts are asked about."""
+        return self._predictor is not None or bool(self._traces or (self._transcripts and not self._candidates))
 
     def see_the_target(self) -> None:
         """How fast it is here and now, from which everything else is planned."""
@@ -170,7 +179,7 @@ class Study:
         self._budget.take_up(spent_s if spent_s < self._budget.total_s else 0.0)
         self._progress.stage("load the target", 0)
         self._adapt(is_busy=self._surroundings.is_busy())
-        key: dict[str, object] = {"question": self._question_name, "budget_s": self._settings.budget_s}
+        key = {**self._asked_so, "budget_s": self._settings.budget_s}
         speed = self._store.get("speed", key, Speed)
         if speed is None:
             began_s = self._budget.elapsed_s
@@ -184,11 +193,7 @@ class Study:
         """How many answers of which length this effort has time for, at the speed that was seen last."""
         self._effort, self._began = effort, self._budget.spent_s / self._budget.total_s
         self._stop_reason = ""
-        key: dict[str, object] = {
-            "question": self._question_name,
-            "budget_s": self._settings.budget_s,
-            "effort": effort.name,
-        }
+        key = {**self._asked_so, "budget_s": self._settings.budget_s, "effort": effort.name}
         plan = self._store.get("plan", key, Plan)
         if plan is None:
             plan = make_plan(effort, self._speed, self._settings, len(self._question.workload.prompts), self._token_s)
@@ -235,7 +240,11 @@ class Study:
 
     def replay_drafts(self) -> None:
         """Acceptance of every draft for every k, n_min and p_min; in the thorough look, of those that can still win."""
-        self._replay(self._by_hope() if self._predictor is None else self._contenders())
+        candidates = self._by_hope()
+        if self._predictor is not None:
+            candidates = [*(one for one in candidates if one.draft.content_hash not in self._traces)]
+            candidates += self._contenders()
+        self._replay(candidates, self._until(self._effort.replayed))
 
     def measure_the_rest(self) -> None:
         """Drafts that cannot win here, in the time that nothing else needs: acceptance travels, and what loses here may
@@ -243,27 +252,32 @@ class Study:
         rest = [
             one for one in self._candidates if _tokens(self._traces.get(one.draft.content_hash, ())) < self._most_tokens
         ]
-        if rest and not self._imported and self._budget.left_s > 0:
-            self._replay(rest)
+        if rest and not self._imported and self._spare_s() > 0:
+            self._replay(rest, self._spare_s)
             self.predict()
         timed = self._curves.drafts if self._curves is not None and self._curves.is_begun else None
         untimed = [one for one in self._candidates if timed is not None and one.draft.content_hash not in timed]
-        if untimed and not self._target.is_recurrent and self._budget.left_s > 0:
+        if untimed and not self._target.is_recurrent and self._spare_s() > 0:
             self._progress.stage("measure what decodes of the others cost", len(untimed))
-            self._open_target(self._threads, self._timer)
-            self._surroundings.begin_timing()
-            self._visit_drafts(untimed, 0, lambda: self._budget.left_s)
-            self._timed_in_use |= self._surroundings.end_timing()
+            with self._timing(), self._timer_open():
+                self._visit_drafts(untimed, 0, self._spare_s)
             self.predict()
+
+    def _spare_s(self) -> float:
+        """Seconds that are left beside what is kept for the look at depth."""
+        return self._budget.left_s - self._depth_share_s
 
     @property
     def _most_tokens(self) -> int:
         return max((_tokens(traces) for traces in self._traces.values()), default=0)
 
-    def _replay(self, candidates: Sequence[Candidate]) -> None:
+    def _replay(self, candidates: Sequence[Candidate], time_left_s: Callable[[], float]) -> None:
+        """Raises OutOfTime where no draft has had a turn."""
+        if self._is_served:
+            self._runner.close("draft")  # a server that speculates, or holds a draft, has the memory that replays need
         known = self._imported.traces(candidates) if self._imported else {}
         replayed, failures = replay_all(
-            self._replayer(),
+            self._replayer(time_left_s),
             self._store,
             self._target,
             [candidate for candidate in candidates if candidate.draft.content_hash not in known],
@@ -282,6 +296,8 @@ class Study:
                 self._traces[draft] = traces
         self._transcripts, self._basis, self._is_stale = self._written, self._plan, True
         self._reject({draft: error for draft, error in failures.items() if draft not in self._traces})
+        if self._candidates and not self._traces:
+            raise OutOfTime
         if self._remedies.needed(self._engine) and not self._engine.repack_off:  # found by a replay
             self._engine.shutdown()
             is_runner, self._engine = not self._is_served, self._new_engine()
@@ -295,25 +311,48 @@ class Study:
 
         Where a server on this CPU cannot be made to decode a few tokens again, this process times them.
         """
-        if self._is_served:
-            self._engine.shutdown()  # it has replayed what there was to replay
         self._progress.stage("measure what decodes cost", 1 + len(self._candidates))
         if self._target.is_recurrent:  # no request makes it decode a few tokens again
             self._curves = Curves(self._timer, self._store, self._conditions())
             self._curves.leave_out()
             return
         self._get_ready_to_time()
+        with self._timing():
+            try:
+                with self._timer_open():
+                    self._visit_curves()
+            except EngineRefusal:
+                if not self._is_served or not self._on_this_cpu or self._timer is self._engine:
+                    raise
+                self._timer, self._curves = self._engine, None
+                with self._timer_open():
+                    self._visit_curves()
+
+    @contextmanager
+    def _timing(self) -> Iterator[None]:
+        """What is timed meanwhile, and whether others disturbed it. Then it counts for this answer alone, unless it was
+        timed in the way of a machine in use: the store would hand it to a quiet one."""
+        self._surroundings.begin_timing()
+        mark = self._store.mark()
         try:
-            self._visit_curves()
-        except EngineRefusal:
-            if not self._is_served or not self._on_this_cpu:
-                raise
-            self._runner.shutdown()  # its memory is needed
-            self._timer, self._curves = self._engine, None
-            self._open_target(self._threads, self._timer)
-            self._visit_curves()
+            yield
+        finally:
+            if self._surroundings.end_timing():
+                self._is_stale |= not self._timed_in_use  # what is predicted is less sure than it was
+                self._timed_in_use = True
+                if self._waiting == "as built":
+                    self._store.forget_since(mark)
+
+    @contextmanager
+    def _timer_open(self) -> Iterator[None]:
+        """What times decodes holds the target, and has the memory of whoever else held it."""
+        other = self._runner if self._timer is self._engine else self._engine
+        if other is not self._timer:
+            other.shutdown()
+        self._open_target(self._threads, self._timer)
+        yield
+        if self._timer is not self._runner:
             self._timer.shutdown()
-        self._timed_in_use |= self._surroundings.end_timing()
 
     def _get_ready_to_time(self) -> None:
         """In quiet, where that can be had; else as is best beside other programs. What was timed in another way, or
@@ -323,8 +362,6 @@ class Study:
         self._adapt(is_busy=not is_quiet)
         if self._curves is not None and (self._waiting != self._curves.waiting or (was_in_use and is_quiet)):
             self._curves, self._trials, self._timed_in_use, self._is_stale = None, [], False, True
-        self._open_target(self._threads, self._timer)
-        self._surroundings.begin_timing()
 
     def _visit_curves(self) -> None:
         """Raises EngineRefusal where the target's decodes cannot be timed."""
@@ -377,18 +414,17 @@ class Study:
             self._about_heads = (heads.NEEDS_SERVER,)
             return
         self._progress.stage("run prediction heads", 0)
-        self._surroundings.begin_timing()
-        outcome = heads.run_heads(
-            found,
-            self._measurer(self._heads, self._plan.max_tokens),  # nothing else tells of their acceptance
-            prompts=self._trial_prompts,
-            k_max=self._settings.k_max,
-            trial_s=self._trial_s(self._trial_prompts, self._plan.max_tokens),
-            time_left_s=self._search_left_s,
-            on_trial=self._keep_trial,
-            progress=self._progress,
-        )
-        self._timed_in_use |= self._surroundings.end_timing()
+        with self._timing():
+            outcome = heads.run_heads(
+                found,
+                self._measurer(self._heads, self._plan.max_tokens),  # nothing else tells of their acceptance
+                prompts=self._trial_prompts,
+                k_max=self._settings.k_max,
+                trial_s=self._trial_s(self._trial_prompts, self._plan.max_tokens),
+                time_left_s=self._search_left_s,
+                on_trial=self._keep_trial,
+                progress=self._progress,
+            )
         self._rejected += outcome.rejected
         self._about_heads = outcome.notes
 
@@ -396,28 +432,27 @@ class Study:
         """Short real runs of the best few, each beside its own baseline; in the first look of the pick alone."""
         assert self._predictor is not None
         measurer, prompts = self._measurer(), self._prompts_in_time
-        self._surroundings.begin_timing()
-        result = search(
-            self._predictor,
-            measurer,
-            lambda _trials: self._would_be_picked(),
-            journal=data_dir() / "studies.journal" if self._store.on_disk else None,
-            study_name=self._shared_name if self._sharing else self._study_name,
-            explore=self._effort is THOROUGH,
-            known=self._trials,
-            shared=self._sharing,
-            on_trial_of_others=self._others_trials.append,
-            proposers=[*self._asked_drafts, *METHODS],
-            k_max=self._settings.k_max,
-            prompts=prompts,
-            trial_s=self._trial_s(prompts),
-            time_left_s=self._search_left_s,
-            progress=self._progress,
-            on_trial=self._keep_trial,
-            is_stored=measurer.is_stored,
-            answers=self._trial_prompts,
-        )
-        self._timed_in_use |= self._surroundings.end_timing()
+        with self._timing():
+            result = search(
+                self._predictor,
+                measurer,
+                lambda _trials: self._would_be_picked(),
+                journal=data_dir() / "studies.journal" if self._store.on_disk else None,
+                study_name=self._shared_name if self._sharing else self._study_name,
+                explore=self._effort is THOROUGH,
+                known=self._trials,
+                shared=self._sharing,
+                on_trial_of_others=self._others_trials.append,
+                proposers=[*self._asked_drafts, *METHODS],
+                k_max=self._settings.k_max,
+                prompts=prompts,
+                trial_s=self._trial_s(prompts),
+                time_left_s=self._search_left_s,
+                progress=self._progress,
+                on_trial=self._keep_trial,
+                is_stored=measurer.is_stored,
+                answers=self._trial_prompts,
+            )
         self._stop_reason = result.stop_reason
         self._reject(result.failed)
 
@@ -431,7 +466,10 @@ class Study:
                 self._progress.first_answer(found.sentence)
 
     def try_other_places(self) -> None:
-        """The pick's draft where else it could be, in the time that the search left."""
+        """The pick's draft where else it could be, in the time that the search left. Not beside other programs: a core
+        that they take is no place for a draft, and whether they take it changes from one minute to the next."""
+        if self._timed_in_use:
+            return
         _, found = self._answered()
         there = next((one for one in self._trials if found.best is not None and one.config == found.best.config), None)
         candidate = next(
@@ -441,13 +479,14 @@ class Study:
             return
         self._progress.stage("try other places for the draft", 0)
         context, k_max = self._settings.context, self._settings.k_max
-        moved = places.better_place(
-            there,
-            places.alternatives(self._target, candidate, self._host, context, k_max=k_max, threads=self._threads),
-            lambda one: self._measurer([one]),
-            trial_s=self._trial_s(len(there.prompts)),
-            time_left_s=self._search_left_s,
-        )
+        with self._timing():
+            moved = places.better_place(
+                there,
+                places.alternatives(self._target, candidate, self._host, context, k_max=k_max, threads=self._threads),
+                lambda one: self._measurer([one]),
+                trial_s=self._trial_s(len(there.prompts)),
+                time_left_s=self._search_left_s,
+            )
         if moved is not None:
             self._candidates = [moved.candidate if one is candidate else one for one in self._candidates]
             self._trials = [moved.trial if one is there else one for one in self._trials]
@@ -463,28 +502,31 @@ class Study:
         draft = found.best.config.draft
         candidate = next((one for one in self._candidates if one.draft.content_hash == draft), None)
         pick = depth.Pick(found.best, candidate, self._traces.get(draft, ()), step_law(self._runner.build))
-        self._at_depth = depth.look(
-            pick,
-            self._ground_at_depth(),
-            self._engine,
-            self._timer,
-            self._store,
-            reads=self._reads_answers_here,
-            trials=self._trials,
-            allowance_s=max(min(self._depth_share_s, self._budget.left_s), self._budget.left_s / 2),
-            name=f"{self._study_name}-{self._settings.budget_s:g}",
-            progress=self._progress,
-        )
+        is_stale = self._is_stale
+        with self._timing():
+            self._at_depth = depth.look(
+                pick,
+                self._ground_at_depth(),
+                self._engine,
+                self._timer,
+                self._store,
+                reads=self._reads_answers_here,
+                trials=self._trials,
+                allowance_s=max(min(self._depth_share_s, self._budget.left_s), self._budget.left_s / 2),
+                name=f"{self._study_name}-{self._settings.budget_s:g}",
+                progress=self._progress,
+            )
+        self._is_stale = is_stale  # what disturbs the look itself makes its pick no other one
 
     def conclude(self, stop_reason: str = "") -> Recommendation:
         """The recommendation from whatever has been measured. Raises OutOfTime where that is nothing."""
-        if self._predictor is None or self._is_stale:
-            self.predict()
         measured_now = any(engine.used for engine in self._remedies.started)
         if measured_now:
             spent_s = self._budget.spent_s if stop_reason else 0.0  # what was interrupted goes on, what ended does not
             self._store.remember(self._spent_name, str(spent_s))
         baseline, found = self._answered()
+        unturned = [one for one in self._candidates if one.draft.content_hash not in self._traces]
+        target_curve, draft_curves = self._target_curve, self._draft_curves
         return Recommendation(
             host=with_decode_bandwidth(self._host, self._target.active_weights_bytes, baseline.token_s),
             build=self._runner.build,
@@ -494,15 +536,15 @@ class Study:
             categories=tuple(dict.fromkeys(t.category for t in self._transcripts)),
             baseline=baseline,
             candidates=tuple(self._known),
-            estimates=found.ranked,
-            rejected=tuple(self._rejected),
+            estimates=(*found.ranked, *self._foresee(unturned, baseline.tokens_per_second)),
+            rejected=(*self._rejected, *conclusion.without_a_turn(unturned)),
             verdict=found.verdict,
             sentence=" ".join((found.sentence, *self._at_depth.sentences)),
             best=found.best,
             runner_up=found.runner_up,
             traces=self._traces,
-            target_curve=self._target_curve,
-            draft_curves=self._draft_curves,
+            target_curve=target_curve,
+            draft_curves=draft_curves,
             trials=tuple(self._all_trials),
             measurement=MeasurementNotes(
                 prompts=len(self._transcripts),
@@ -524,6 +566,7 @@ class Study:
                         timed_here=self._timer is self._engine,
                     ),
                     *conclusion.memory_notes(self._trials, self._known),
+                    *conclusion.guessed_costs(target_curve, draft_curves, [one.draft for one in self._candidates]),
                     *self._not_weighed,
                     *self._about_heads,
                     *conclusion.rules(found.ranked),
@@ -567,8 +610,20 @@ class Study:
         return f"spent/{self._question_name}-{self._settings.budget_s:g}{'-quick' if self._quick else ''}"
 
     @property
-    def _answer_key(self) -> dict[str, object]:
-        return {"question": self._question_name, "quick": self._quick}
+    def _asked_so(self) -> dict[str, object]:
+        """The question, and how threads wait while it is answered: on a machine in use less is planned."""
+        return {"question": self._question_name, **({"waiting": "asleep"} if self._waiting == "asleep" else {})}
+
+    def _key_of_answer(self) -> dict[str, object]:
+        """What is asked, and all that an answer to it rests on beside measurements."""
+        return {
+            "question": self._question_name,
+            "quick": self._quick,
+            "shared": self._sharing is not None,
+            "advisor": version_of("draft-advisor"),
+            "places": {one.draft.content_hash: vars(one.placement) for one in [*self._candidates, *self._heads]},
+            "rejected": sorted((one.draft, one.quant, one.reason) for one in self._rejected),
+        }
 
     def shutdown(self) -> None:
         self._engine.shutdown()
@@ -599,8 +654,7 @@ class Study:
             k_max=self._settings.k_max,
         )
 
-    def _replayer(self) -> Replayer:
-        time_left_s = self._until(self._effort.replayed)
+    def _replayer(self, time_left_s: Callable[[], float]) -> Replayer:
         here = ReplaysHere(
             self._new_engine,
             threads=self._threads,
@@ -627,6 +681,8 @@ class Study:
 
     def _answered(self) -> tuple[Baseline, Answer]:
         """The answer from whatever has been measured."""
+        if self._predictor is None or self._is_stale:
+            self.predict()
         assert self._predictor is not None
         trials = self._all_trials
         baseline = conclusion.baseline(self._trials or trials, self._target_curve)
@@ -636,7 +692,7 @@ class Study:
             *(estimate_of(trial, categories, baseline.tokens_per_second) for trial in self._head_trials),
         ]
         nothing = NO_DRAFT_RUNS if self._asked_drafts else NOTHING_TO_PROPOSE
-        return baseline, answer(estimates, self._known, nothing=nothing)
+        return baseline, answer(estimates, self._known, nothing=nothing, guessed=self._predictor.guessed)
 
     @cached_property
     def _pick_ran(self) -> bool:
@@ -851,9 +907,7 @@ class Study:
             error = failures.get(candidate.draft.content_hash)
             if error is not None:
                 self._candidates.remove(candidate)
-                reason: Reason = "budget" if isinstance(error, BudgetTooSmall) else "engine"
-                detail = error.line
-                self._rejected.append(Rejected(candidate.draft.name, candidate.draft.quant, reason, detail))
+                self._rejected.append(Rejected(candidate.draft.name, candidate.draft.quant, "engine", error.line))
         for method in METHODS:
             if method in failures:
                 self._rejected.append(Rejected(method, "", "engine", failures[method].what))

@@ -105,6 +105,7 @@ class Surroundings:
             stolen_cores=mean(lambda one: one.stolen_cores),
             throttled_share=mean(lambda one: one.throttled_share),
             programs=busiest.programs,
+            own_cores=mean(lambda one: one.own_cores),
         )
         count = self._sources.throttle_count()
         is_hot = count is not None and self._throttled is not None and count > self._throttled
@@ -117,6 +118,7 @@ class Surroundings:
             waited_s=self._waited_s,
             asleep=asleep,
             threads=threads,
+            own_cores=load.own_cores,
             sentence=f"This machine was in use: {describe(load)}. {WHAT_TO_DO}" if is_contended(load) else "",
             power=(*self._sources.power_remarks(), *([HOT] if is_hot else [])),
         )

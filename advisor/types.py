@@ -485,9 +485,10 @@ class Contention:
 
     ``others_cores``, ``stolen_cores``: of ``cores`` usable ones, taken on average by other programs and by the
     hypervisor; ``throttled_share``: of the time in which a CPU quota stopped this process. ``programs``: the busiest
-    others by name. ``waited_s``: how long it was waited for quiet. ``asleep``: threads waited for each other asleep,
-    which a deployed server does only where it is told to; ``threads``: on how many was timed where others were wanted.
-    ``sentence`` says all that, and what to do; ``power`` are remarks on battery, power saving and heat.
+    others by name; ``own_cores``: taken by this process and its engines on average. ``waited_s``: how long it was
+    waited for quiet. ``asleep``: threads waited for each other asleep, which a deployed server does only where it is
+    told to; ``threads``: on how many was timed where others were wanted. ``sentence`` says all that, and what to do;
+    ``power`` are remarks on battery, power saving and heat.
     """
 
     cores: int
@@ -500,6 +501,7 @@ class Contention:
     threads: int
     sentence: str
     power: tuple[str, ...] = ()
+    own_cores: float = 0.0
 
     @property
     def in_use(self) -> bool:

@@ -157,7 +157,16 @@ def prediction_errors(host: Host, _seed: int) -> Iterator[str]:
     target, drafts = grid.compared_models()
     bench = Bench(LlamaCppPython(), read_model(target), threads=host.cores_usable)
     models = [read_model(path) for path in drafts]
-    truth = rungs.measure(bench, models, rungs.CONFIGS, builtin(), passes=ERROR_PASSES, max_tokens=ERROR_TOKENS)
+    workload = builtin()
+    truth = rungs.measure(
+        bench,
+        models,
+        rungs.CONFIGS,
+        workload,
+        passes=ERROR_PASSES,
+        max_tokens=ERROR_TOKENS,
+        answers=len(workload.prompts),
+    )
     bench.engine.shutdown()
     yield from report.errors(
         rungs.rungs(truth, machine=probed_cpu(host), posterior=shipped()), rungs.cells(truth), rungs.noise(truth)

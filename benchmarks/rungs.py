@@ -3,6 +3,9 @@
 Curves and runs are measured in the same minutes, pass by pass over the prompts: what is judged is the prediction, not
 how much the machine changed between the two. After n real runs the other configs are judged, never the ones that ran;
 which n ran is drawn at random, many times.
+
+An error is of the same answers, predicted and run. An interval is of others: it says what a user's next prompts will
+give, which differ from those that were replayed. So intervals are judged on answers that were not predicted from.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from benchmarks.measure import Bench, Floats, Pair, median_of_noise
 ROLES: tuple[Role, ...] = ("target", "draft")
 CONFIGS = (Config("", 2), Config("", 4), Config("", 8), Config("", 8, p_min=0.75))
 RUN_COUNTS = (2, 4, 8)
-DRAWS = 40
+DRAWS, DRAWS_OF_ANSWERS = 40, 20
 ROUNDS = 1
 
 
@@ -48,18 +51,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Rung:
-    """Errors are |predicted / measured - 1|; ``cover`` is the share of measured speedups in the 80 % interval."""
+    """Errors are |predicted / measured - 1|; ``cover`` is the share of measured speedups in the 80 % interval,
+    ``cover_of_others`` that of speedups over answers that were not predicted from, None where it is not judged."""
 
     name: str
     cells: int
     median: float
     p90: float
     cover: float
+    cover_of_others: float | None = None
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Everything measured for one grid. Keys are configs with the draft's content hash."""
+    """Everything measured for one grid. Keys are configs with the draft's content hash. ``traces`` are of all answers,
+    ``pairs`` of the first ones."""
 
     target: Model
     drafts: tuple[Model, ...]
@@ -79,11 +85,16 @@ class Truth:
     def speedups(self) -> dict[Config, float]:
         return {one.config: speedup_of(one.pairs) for one in self.steady_trials}
 
-    def predictor(self) -> Predictor:
+    @property
+    def passes(self) -> int:
+        return min(map(len, self.pairs.values()))
+
+    def predictor(self, answers: Sequence[int] | None = None) -> Predictor:
+        """From replays of these answers; None: of those that were run."""
+        chosen = range(self.passes) if answers is None else answers
+        traces = {draft: [found[i] for i in chosen] for draft, found in self.traces.items()}
         k_max = max(config.k for config in self.pairs)
-        return Predictor(
-            self.traces, self.target_curve, self.draft_curves, CURRENT, k_max=k_max, max_tokens=self.max_tokens
-        )
+        return Predictor(traces, self.target_curve, self.draft_curves, CURRENT, k_max=k_max, max_tokens=self.max_tokens)
 
     def trial(self, config: Config) -> Trial:
         pairs = self.pairs[config]
@@ -98,17 +109,19 @@ def measure(
     *,
     passes: int,
     max_tokens: int,
+    answers: int = 0,
 ) -> Truth:
-    """``passes`` prompts, and as many visits to each curve and to each (draft, config)."""
-    transcripts = bench.transcripts(workload, prompts=passes, max_tokens=max_tokens)
+    """``passes`` prompts, and as many visits to each curve and to each (draft, config); ``answers`` in all are replayed
+    where that is more."""
+    transcripts = bench.transcripts(workload, prompts=max(passes, answers), max_tokens=max_tokens)
     traces = {draft.content_hash: bench.replay(draft, transcripts) for draft in drafts}
     b_max = max(config.k for config in configs) + 1
     curves: dict[tuple[Role, str], list[CostCurve]] = {}
     pairs: dict[Config, list[Pair]] = {}
-    for transcript in transcripts:
+    for transcript in transcripts[:passes]:
         for draft in drafts:
             for role in ROLES:
-                curve = bench.curve(role, draft, transcripts, b_max=b_max, rounds=ROUNDS)
+                curve = bench.curve(role, draft, transcripts[:passes], b_max=b_max, rounds=ROUNDS)
                 curves.setdefault((role, draft.content_hash), []).append(curve)
             own = [replace(config, draft=draft.content_hash) for config in configs]
             for config, pair in bench.bracketed(transcript, draft, own, max_tokens).items():
@@ -148,7 +161,7 @@ def noise(truth: Truth) -> float:
 def rungs(truth: Truth, *, machine: Machine | None, posterior: Posterior | None, seed: int = 0) -> list[Rung]:
     """One row a rung. Without ``machine`` and ``posterior`` the prior's is left out."""
     found = [_prior_rung(truth, machine, posterior)] if machine is not None and posterior is not None else []
-    found.append(_after(truth, [()], "replay"))
+    found.append(replace(_after(truth, [()], "replay"), cover_of_others=_cover_of_others(truth, seed)))
     rng = np.random.default_rng(seed)
     configs = list(truth.pairs)
     for count in RUN_COUNTS:
@@ -171,6 +184,24 @@ def _after(truth: Truth, drawn: Sequence[Sequence[Config]], name: str) -> Rung:
             errors.append(abs(math.expm1(error)))
             inside.append(bool(abs(error) <= Z_80 * told[config][1]))
     return _rung(name, len(measured), errors, inside)
+
+
+def _cover_of_others(truth: Truth, seed: int) -> float | None:
+    """Predicted from as many answers as were run, drawn at random, and judged by all others: by their replay, times
+    what real runs of a config gave over the replay of what ran, because runs of all of them would take hours."""
+    predicted, numbers = truth.predictor().analytics, range(len(truth.transcripts))
+    if len(numbers) <= truth.passes:
+        return None
+    rng, inside = np.random.default_rng(seed), list[bool]()
+    for _ in range(DRAWS_OF_ANSWERS):
+        drawn = rng.permutation(len(numbers))
+        belief = truth.predictor(drawn[: truth.passes].tolist()).believe([])
+        others = truth.predictor(drawn[truth.passes :].tolist()).analytics
+        for config, log_mean, log_sd in zip(belief.configs, belief.log_mean, belief.log_sd(), strict=True):
+            if config in truth.speedups:
+                speedup = others[config].speedup * truth.speedups[config] / predicted[config].speedup
+                inside.append(bool(abs(log_mean - math.log(speedup)) <= Z_80 * log_sd))
+    return float(np.mean(inside))
 
 
 def _prior_rung(truth: Truth, machine: Machine, posterior: Posterior) -> Rung:

@@ -542,7 +542,7 @@ def _roles(trace: Trace, k: int, p_min: float) -> list[str]:
     from advisor.reasons.answers import _coloured_tokens
 
     pieces = [str(token) for token in trace.answer_tokens]
-    return [token.role for token in _coloured_tokens(trace, pieces, Config("", k, p_min), MAX_TOKENS)]
+    return [token.role for token in _coloured_tokens(trace, pieces, Config("", k, p_min), 0.0, MAX_TOKENS)]
 
 
 def test_the_explanation_of_the_whole_world_agrees_with_the_world():

@@ -6,10 +6,13 @@ import dataclasses
 
 import pytest
 
+from advisor import pipeline
 from advisor.engines.simulated import Clock, SimulatedEngine
+from advisor.errors import NothingFits
 from advisor.host.files import host_lock_path, timing_lock
 from advisor.pipeline import Interrupted
 from advisor.progress import Silent
+from advisor.reasons import explain
 from advisor.store import load_last
 from advisor.types import Recommendation
 from tests.test_pipeline import MIDDLE, SMALL, WORLD, ask, best_of_all, models, true_speedup
@@ -110,6 +113,62 @@ def test_what_was_measured_on_a_machine_in_use_is_measured_again_when_it_is_idle
     assert not again.measurement.contention.in_use
 
 
+@pytest.mark.parametrize("begin_s", [20, 25, 30, 35, 40])
+def test_timings_that_others_disturbed_are_not_handed_to_a_quiet_machine(models, begin_s):
+    """The other program begins while decodes are timed with threads that wait as built."""
+    world, others = beside_others(3.0, begin_s, begin_s + 15)
+    ask(world, clock=Clock(), others=others, budget_s=BUDGET_S)
+    again = ask(TIMED, clock=Clock(), budget_s=BUDGET_S)
+    anchors = [s for curve in (again.target_curve, *again.draft_curves.values()) for s in curve.anchor_s]
+    assert max(anchors) < 1.01 * min(anchors)
+    assert all(run.token_s < 1.01 * min(anchors) for trial in again.trials for run in trial.baselines)
+
+
+def test_a_machine_that_is_idle_again_is_planned_for_anew(models):
+    world, others = beside_others(20.0, 0, 1e9)
+    ask(world, clock=Clock(), others=others, budget_s=BUDGET_S)
+    again = ask(TIMED, clock=Clock(), budget_s=BUDGET_S)
+    quiet, _ = answered()
+    assert again.measurement.answer_tokens == quiet.measurement.answer_tokens
+
+
+SLOW_DISK = dataclasses.replace(TIMED, load_s=25.0)  # a target, a draft, and the minute is over
+
+
+def test_a_draft_without_a_turn_is_listed_as_it_is_foreseen(models):
+    found, share = answered(SLOW_DISK, budget_s=60.0)
+    assert share <= PROMISE
+    (unturned,) = DRAFTS - replayed(found)
+    rows = [one for one in found.estimates if one.config.draft == unturned]
+    assert [one.evidence for one in rows] == ["prior"]
+    assert rows[0].tokens_per_second == pytest.approx(rows[0].speedup * found.baseline.tokens_per_second)
+    assert found.estimates[0].evidence != "prior"
+    (rejected,) = (one for one in found.rejected if one.reason == "budget")
+    assert "--budget" in rejected.detail
+    assert explain(found).drafts[0].draft.content_hash in replayed(found)
+
+
+def test_costs_that_were_guessed_are_told(models):
+    found, _ = answered(SLOW_DISK, budget_s=60.0)
+    assert "costs guessed from its size" in found.sentence
+    assert any(note.startswith("No decode was timed") for note in found.measurement.notes)
+    timed, _ = answered()
+    assert "guessed" not in " ".join([timed.sentence, *timed.measurement.notes])
+
+
+def test_where_no_draft_has_a_turn_the_prior_answers(models):
+    """Methods without a draft are no answer to a question about drafts."""
+    found, share = answered(dataclasses.replace(TIMED, load_s=35.0), budget_s=60.0)
+    assert share <= PROMISE
+    assert found.sentence.startswith("Nothing was measured.")
+    assert {one.config.draft for one in found.estimates} == DRAFTS
+
+
+def test_a_draft_that_had_no_turn_at_first_has_one_in_the_thorough_look(models):
+    found, _ = answered(dataclasses.replace(TIMED, load_s=12.0), budget_s=100.0)
+    assert replayed(found) == DRAFTS
+
+
 def test_quick_ends_at_the_first_answer(models):
     whole, _ = answered()
     quick, share = answered(quick=True)
@@ -166,6 +225,23 @@ def test_an_answer_from_the_store_needs_no_lock_and_is_the_last_one_again(models
     assert again.measurement.from_store
     assert again.best == first.best
     assert load_last().best == first.best
+
+
+def test_where_nothing_fits_beside_another_advisor_it_is_waited_for(models, monkeypatch):
+    """What it holds is free again when it is done."""
+    prepare, full = pipeline._prepare, [NothingFits("No draft fits.")]
+
+    def prepared(*arguments):
+        if full:
+            raise full.pop()
+        return prepare(*arguments)
+
+    monkeypatch.setattr(pipeline, "_prepare", prepared)
+    heard = Heard()
+    with timing_lock(host_lock_path(), timeout_s=0):
+        found = ask(TIMED, budget_s=0.2, progress=heard)
+    assert found.sentence.startswith("Nothing was measured.")
+    assert not full
 
 
 def test_where_another_advisor_measures_all_the_time_the_prior_answers(models):

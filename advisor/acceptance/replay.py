@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from advisor.engines.base import NO_LIMIT, NO_ROLLOUT, Engine, LoadOptions, RolloutOptions
-from advisor.errors import AdvisorError, BudgetTooSmall, EngineError, OutOfTime
+from advisor.errors import AdvisorError, EngineError, OutOfTime
 from advisor.progress import Progress
 from advisor.store import Store
 from advisor.types import Build, Candidate, Model, Placement, Trace, Transcript
@@ -137,15 +137,11 @@ def replay_with(
             rollout = task.rollout if number < task.rolled_out else NO_ROLLOUT
             trace = engine.score(transcript, rollout, "draft", task.temperature, limit_s)
             scored.append((trace, clock() - started))
-    except OutOfTime:
-        return scored or turn_missed()
+    except OutOfTime as late:
+        return scored or late
     except EngineError as error:
         return error
     return scored
-
-
-def turn_missed() -> BudgetTooSmall:
-    return BudgetTooSmall("The budget for replays was spent before its turn; give more --budget or fewer drafts.")
 
 
 def replay_all(
@@ -163,7 +159,7 @@ def replay_all(
     rolled_out: int = ALL,
 ) -> tuple[dict[str, tuple[Trace, ...]], dict[str, AdvisorError]]:
     """Traces by draft content hash, of the first answers where there was no time for all, and the error of each draft
-    that has none: its engine failed, or its turn never came. ``candidates`` have their turns in this order. Traces
+    whose engine failed. One whose turn never came is in neither. ``candidates`` have their turns in this order. Traces
     found in the store need no engine. ``temperature`` and ``rolled_out`` as in ReplayTask."""
     progress.stage("replay the drafts over the answers", len(candidates))
     rollout = RolloutOptions(p_min=min(p for p in P_MIN_GRID if p > 0), length=k_max, chains=ROLLOUT_CHAINS)
@@ -200,6 +196,8 @@ def replay_all(
     for number, outcome in replayer(tasks):
         candidate = missing[number]
         draft = candidate.draft.content_hash
+        if isinstance(outcome, OutOfTime):
+            continue
         if isinstance(outcome, AdvisorError):
             failures[draft] = outcome
             progress.note(f"{candidate.draft.label} is left out: {outcome.what}")

@@ -124,13 +124,13 @@ class _Author:
             run = asked_again_once(lambda: self.engine.answer((*tokens, *first), self.sampling, room, self.within_s))
         except OutOfTime:
             return begun
-        if run.tokens < 2 and not run.prefill_s + run.decode_s < self.within_s / 2:
-            return begun  # time ended it, not the target
         self.on_run(run)
         answer = (*first, *run.answer_tokens)
         if begun is not None and len(answer) <= len(begun.answer_tokens):
             return begun
         text, ended = asked_again_once(lambda: self.engine.text(answer))
+        if len(answer) == 1 and room > 1 and not ended:
+            return begun  # time ended it, not the target
         return Transcript(prompt.category, tokens, answer, ended, text)
 
 

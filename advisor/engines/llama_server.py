@@ -28,6 +28,7 @@ from advisor.types import Build, Config, Message, Model, Run, Sampling
 Duty = Literal["alone", "speculating", "draft"]
 Flags = Callable[[], list[str]]
 T = TypeVar("T")
+SURELY = 0.8  # of the time: an answer that takes longer is lost, however much of it there was
 OPENMP = re.compile("OPENMP = 1")  # of the line that says what a build can do (system_info)
 BASELINE = Config("", 0, method="none")
 HOLDS_ALONE: dict[Role, Duty] = {"target": "alone", "draft": "draft"}
@@ -68,7 +69,8 @@ class LlamaServer:
         self._deadlines = deadlines or Deadlines()
         self._used = False
         self._time_left_s: Callable[[], float] = lambda: NO_LIMIT
-        self._token_s = 0.0  # of the target alone, as it was last
+        self._alone: Run | None = None  # the last answer of the target alone: how fast it is
+        self._sleeps: bool | None = None
         self._opened: dict[Role, tuple[Model, LoadOptions]] = {}
         self._serving: dict[Duty, _Serving] = {}
         self._end_tokens: set[int] = set()
@@ -92,7 +94,10 @@ class LlamaServer:
 
     @property
     def sleeps(self) -> bool:
-        return self._with_server("alone", self._flags_alone, lambda serving: bool(serving.server.log_line(OPENMP)))
+        if self._sleeps is None:
+            asked = self._with_server("alone", self._flags_alone, lambda serving: serving.server.log_line(OPENMP))
+            self._sleeps = bool(asked)
+        return self._sleeps
 
     @property
     def used(self) -> bool:
@@ -122,15 +127,18 @@ class LlamaServer:
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
         def ask(serving: _Serving) -> tuple[int, ...]:
             chat = [{"role": message.role, "content": message.content} for message in messages]
-            text = _field(serving.server, "/apply-template", {"messages": chat}, "prompt", str)
+            text = self._field(serving.server, "/apply-template", {"messages": chat}, "prompt", str)
             body = {"content": text, "add_special": True, "parse_special": True}
-            return tuple(_tokens(serving.server, "/tokenize", body))
+            tokens = self._field(serving.server, "/tokenize", body, "tokens", list)
+            if not all(isinstance(token, int) for token in tokens):
+                raise serving.server.nonsense("/tokenize", str(tokens)[:120])
+            return tuple(tokens)
 
         return self._with_server("alone", self._flags_alone, ask)
 
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         def ask(serving: _Serving) -> str:
-            return _field(serving.server, "/detokenize", {"tokens": list(tokens)}, "content", str)
+            return self._field(serving.server, "/detokenize", {"tokens": list(tokens)}, "content", str)
 
         text = self._with_server("alone", self._flags_alone, ask)
         return text, bool(tokens) and tokens[-1] in self._end_tokens
@@ -138,16 +146,16 @@ class LlamaServer:
     def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
         """As many tokens are asked for as there is time for at the speed of the last answer. Raises EngineRefusal when
         the server speculated though nothing told it to, OutOfTime when they took longer."""
-        wanted = max_tokens
-        if self._token_s and within_s < NO_LIMIT:
-            wanted = max(1, min(max_tokens, int(within_s / self._token_s)))
+        wanted, last = max_tokens, self._alone
+        if last is not None and last.token_s and within_s < NO_LIMIT:
+            wanted = max(1, min(max_tokens, int((SURELY * within_s - last.prefill_s) / last.token_s)))
         try:
-            run = self._run("alone", self._flags_alone, BASELINE, prompt, sampling, wanted, within_s)
+            self._alone = self._run("alone", self._flags_alone, BASELINE, prompt, sampling, wanted, within_s)
         except OutOfTime:
-            self._token_s = max(self._token_s, within_s / wanted)
+            if last is not None:  # it has become slower than that
+                self._alone = replace(last, decode_s=max(last.decode_s, within_s / wanted * (last.tokens - 1)))
             raise
-        self._token_s = run.token_s
-        return run
+        return self._alone
 
     def speculate(
         self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
@@ -213,9 +221,9 @@ class LlamaServer:
 
         def ask(serving: _Serving) -> Run:
             server, counted = serving.server, self.dialect.metrics
-            before = server.metrics() if counted else {}
+            before = server.metrics(self._within()) if counted else {}
             reply = server.post("/completion", completion(list(prompt), sampling, max_tokens), self._within(within_s))
-            after = server.metrics() if counted else {}
+            after = server.metrics(self._within()) if counted else {}
             server.note_memory()
             serving.answered.add(tuple(prompt))
             run = replace(read_run(server, reply, before, after, config), peak_bytes=server.peak_memory_bytes)
@@ -225,6 +233,13 @@ class LlamaServer:
             return run
 
         return self._with_server(duty, flags, ask)
+
+    def _field(self, server: Server, path: str, body: object, name: str, kind: type[T]) -> T:
+        reply = server.post(path, body, self._within())
+        value = reply.get(name)
+        if not isinstance(value, kind):
+            raise server.nonsense(path, str(reply)[:120])
+        return value
 
     def _within(self, within_s: float = NO_LIMIT) -> float:
         return min(within_s, self._time_left_s())
@@ -335,18 +350,3 @@ def completion(prompt: object, sampling: Sampling, max_tokens: int) -> dict[str,
         "min_p": sampling.min_p,
         "seed": sampling.seed,
     }
-
-
-def _field(server: Server, path: str, body: object, name: str, kind: type[T]) -> T:
-    reply = server.post(path, body)
-    value = reply.get(name)
-    if not isinstance(value, kind):
-        raise server.nonsense(path, str(reply)[:120])
-    return value
-
-
-def _tokens(server: Server, path: str, body: object) -> list[int]:
-    tokens = _field(server, path, body, "tokens", list)
-    if not all(isinstance(token, int) for token in tokens):
-        raise server.nonsense(path, str(tokens)[:120])
-    return tokens

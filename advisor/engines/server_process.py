@@ -146,10 +146,10 @@ class Server:
             raise self.nonsense(path, answer[:120].decode("utf-8", "replace"))
         return value
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, within_s: float = NO_LIMIT) -> dict[str, float]:
         """The samples of ``/metrics`` by name, the label included. Errors as ``post``."""
         try:
-            return samples(self._call("GET", "/metrics").decode("utf-8", "replace"))
+            return samples(self._call("GET", "/metrics", within_s=within_s).decode("utf-8", "replace"))
         except ValueError as error:
             raise self.nonsense("/metrics", str(error)[:120]) from None
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from advisor.acceptance.replay import Elsewhere, Outcome, Replayer, ReplaysHere, ReplayTask, turn_missed
-from advisor.errors import EngineError, ServerProblem
+from advisor.acceptance.replay import Elsewhere, Outcome, Replayer, ReplaysHere, ReplayTask
+from advisor.errors import EngineError, OutOfTime, ServerProblem
 from advisor.fleet.address import connecting, exposure
 from advisor.fleet.station import Declined, Described, Versions, advisor_version, describe_here, replay_here
 from advisor.types import Build
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10
 DESCRIBE_S = 60  # headers of many files may have to be read
+LEAST_DESCRIBE_S = 1.0
 LOOK_UP_S = 1.0  # how often lost workers and the budget are looked at while nothing is done
 
 Note = Callable[[str], None]
@@ -69,7 +70,8 @@ class SpreadReplays:
         """What workers have done. A task without an outcome was not done."""
         drafts = frozenset(task.draft.content_hash for task in tasks)
         try:
-            answers = client.run(describe_here, drafts, on_error="return", callback_timeout=DESCRIBE_S)
+            within_s = min(DESCRIBE_S, max(self._time_left_s(), LEAST_DESCRIBE_S))
+            answers = client.run(describe_here, drafts, on_error="return", callback_timeout=within_s)
         except TimeoutError:
             self._note(f"A worker at {self._scheduler} does not say which drafts it has: all are replayed here.")
             return
@@ -85,7 +87,7 @@ class SpreadReplays:
                     has_any = True
                     yield number, outcome
                 if given.numbers and self._time_left_s() <= 0:
-                    yield from ((number, turn_missed()) for number in given.numbers if has_any)
+                    yield from ((number, OutOfTime()) for number in given.numbers if has_any)
                     return
                 if given.numbers and not client.nthreads():
                     self._note(f"No worker is left at {self._scheduler}: what is left is replayed here.")

@@ -54,7 +54,8 @@ class Load:
     average by processes that are neither this one nor below it. ``stolen_cores``: of those, taken by the hypervisor;
     0 where it is not told. ``throttled_share``: of the wall time, in which a control group was stopped for having
     used its quota; 0 where it is not told. ``programs``: the busiest others, most first, with their names as they are,
-    which may not be printable; () where one of the looks did not list them.
+    which may not be printable; () where one of the looks did not list them. ``own_cores``: taken on average by this
+    process and those below it; of threads that spin, what is missing to their number was taken from them.
     """
 
     wall_s: float
@@ -63,6 +64,7 @@ class Load:
     stolen_cores: float
     throttled_share: float
     programs: tuple[Program, ...]
+    own_cores: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ def between(before: Look, after: Look) -> Load:
         stolen_cores=usable * _share(stolen_s, wall_s * len(scheduled)),
         throttled_share=_share(_longest_s(before.throttled_s, after.throttled_s), wall_s * usable),
         programs=_programs(after.others or {}, spent_s, wall_s, others_cores),
+        own_cores=own_s / wall_s,
     )
 
 

@@ -55,7 +55,7 @@ class Belief:
 class Predictor:
     """``curves`` and ``traces`` are keyed by the draft's content hash; a draft needs both. ``ngram``: the answers as
     the methods without a draft see them, None where those do not compete. ``doubt_sd`` as in Correction.
-    ``guessed``: drafts whose curve is."""
+    ``guessed``: drafts whose curve is, and "" where the target's is."""
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class Predictor:
         seed: int = 0,
     ) -> None:
         self.analytics: dict[Config, Analytic] = {}
-        self.guessed = frozenset(draft for draft, curve in draft_curves.items() if curve.guessed)
+        curves = {"": target_curve, **draft_curves}
+        self.guessed = frozenset(draft for draft, curve in curves.items() if curve.guessed)
         self._models: dict[str, AnalyticModel] = {}
         self._doubt_sd = doubt_sd
         self._categories: tuple[str, ...] = ()

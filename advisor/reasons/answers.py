@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advisor.acceptance.walk import Walker
+from advisor.acceptance.walk import Walker, usual_chain
 from advisor.reasons.ground import Ground
 from advisor.reasons.records import ColouredAnswer, ColouredToken, DraftReasons, TokenRole
 from advisor.types import Config, Recommendation, Trace
@@ -13,8 +13,8 @@ from advisor.types import Config, Recommendation, Trace
 class _RecordedWalk(Walker):
     """A walk that keeps where each step began and how much it drafted."""
 
-    def __init__(self, trace: Trace, p_min: float) -> None:
-        super().__init__(trace, p_min)
+    def __init__(self, trace: Trace, p_min: float, usual: float) -> None:
+        super().__init__(trace, p_min, usual)
         self.began: list[tuple[int, int]] = []
 
     def _draft(self, start: int, room: int) -> tuple[int, int]:
@@ -29,15 +29,19 @@ def coloured_answers(rec: Recommendation, ground: Ground, subject: DraftReasons 
     traces = rec.traces.get(subject.draft.content_hash, ())
     if len(rec.answers) != len(traces):
         return ()
+    config = subject.best.config
+    usual = usual_chain(traces, config.p_min)
     return tuple(
-        ColouredAnswer(trace.category, _coloured_tokens(trace, text.pieces, subject.best.config, ground.max_tokens))
+        ColouredAnswer(trace.category, _coloured_tokens(trace, text.pieces, config, usual, ground.max_tokens))
         for trace, text in zip(traces, rec.answers, strict=True)
         if len(text.pieces) == len(trace.answer_tokens)
     )
 
 
-def _coloured_tokens(trace: Trace, pieces: Sequence[str], config: Config, max_tokens: int) -> tuple[ColouredToken, ...]:
-    recorded = _RecordedWalk(trace, config.p_min)
+def _coloured_tokens(
+    trace: Trace, pieces: Sequence[str], config: Config, usual: float, max_tokens: int
+) -> tuple[ColouredToken, ...]:
+    recorded = _RecordedWalk(trace, config.p_min, usual)
     accepted_in_all = recorded.walk(config.k, config.n_min, max_tokens=max_tokens).accepted
     roles: list[tuple[TokenRole, int, int]] = [("alone", 0, 0)] * len(pieces)
     for number, (start, drafted) in enumerate(recorded.began, start=1):

@@ -11,6 +11,7 @@ from advisor.surroundings import Sources
 
 CORES = 2
 OTHER = 4711
+STEPS = 100  # in which what another program takes is summed up between two looks
 
 
 @dataclass
@@ -24,7 +25,8 @@ class SimulatedMeter(LoadMeter):
 
     def look(self, *, programs: bool = True) -> Look:
         now_s = self.clock()
-        self._taken_s += (now_s - self._at_s) * self.others((now_s + self._at_s) / 2)
+        step_s = (now_s - self._at_s) / STEPS
+        self._taken_s += step_s * sum(self.others(self._at_s + (i + 0.5) * step_s) for i in range(STEPS))
         self._at_s = now_s
         return Look(
             at_s=now_s,

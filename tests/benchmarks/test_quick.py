@@ -42,7 +42,7 @@ def taking(run: Run, times: float) -> Run:
 
 
 def truth(world: World = WORLD) -> rungs.Truth:
-    return rungs.measure(bench(world), DRAFTS, CONFIGS, WORKLOAD, passes=4, max_tokens=96)
+    return rungs.measure(bench(world), DRAFTS, CONFIGS, WORKLOAD, passes=4, max_tokens=96, answers=8)
 
 
 def test_in_a_quiet_world_the_replay_rung_is_right():
@@ -59,14 +59,25 @@ def test_rungs_judge_only_what_did_not_run():
     assert found["replay"].cover > 0.7
 
 
+def test_intervals_are_judged_on_answers_that_were_not_predicted_from():
+    def cover(one: rungs.Truth) -> float | None:
+        return rungs.rungs(one, machine=None, posterior=None)[0].cover_of_others
+
+    one = truth()
+    assert 0.7 <= cover(one) <= 1.0
+    slow = {config: [(base, taking(run, 3.0)) for base, run in pairs] for config, pairs in one.pairs.items()}
+    assert cover(dataclasses.replace(one, pairs=slow)) < 0.1
+    assert cover(dataclasses.replace(one, transcripts=one.transcripts[:4])) is None
+
+
 def test_errors_are_told_with_their_goals():
     def told(one: rungs.Truth) -> str:
         return "\n".join(report.errors(rungs.rungs(one, machine=None, posterior=None), rungs.cells(one), 0.02))
 
     good = told(truth())
-    assert good.count("(goal ") == good.count(": met)") == 2
+    assert good.count("(goal ") == good.count(": met)") == 3
     slower = rungs.measure(Bench(Slower(WORLD), TARGET), DRAFTS, CONFIGS, WORKLOAD, passes=4, max_tokens=96)
-    assert "(goal <= 4 %, <= 10 %: **not met**)" in told(slower)
+    assert "(goal <= 3 %, <= 8 %: **not met**)" in told(slower)
 
 
 def test_the_prior_is_judged_by_the_same_runs():

@@ -213,7 +213,7 @@ def test_what_workers_have_not_done_in_time_missed_its_turn(dask, models):
         outcomes[number] = outcome
     sound.join()
     kinds = sorted(type(outcome).__name__ for outcome in outcomes.values())
-    assert kinds == ["BudgetTooSmall", "list"]
+    assert kinds == ["OutOfTime", "list"]
 
 
 def test_where_no_worker_has_done_anything_in_time_every_draft_has_its_turn_here(dask, models):

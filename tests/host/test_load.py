@@ -112,7 +112,7 @@ def two_cores(tmp_path: Path) -> Machine:
 def rounded(load: Load) -> Load:
     programs = tuple(Program(one.name, round(one.cores, 6)) for one in load.programs)
     changes = {name: round(getattr(load, name), 6) for name in ("others_cores", "stolen_cores", "throttled_share")}
-    return dataclasses.replace(load, programs=programs, **changes)
+    return dataclasses.replace(load, programs=programs, own_cores=0.0, **changes)
 
 
 def control_group(root: Path, mount: str, own: str, files: dict[str, str]) -> None:
@@ -356,6 +356,7 @@ def test_a_server_below_a_guard_is_own_work_also_when_it_has_ended(two_cores: Ma
     two_cores.ends(200)
     gone = between(before, two_cores.look(programs=programs))
     assert [load.others_cores for load in (alive, guarded, gone)] == [pytest.approx(0.0)] * 3
+    assert alive.own_cores == pytest.approx(2.0)
 
 
 def test_where_a_childs_time_is_told_to_nobody_what_was_seen_of_it_counts(two_cores: Machine) -> None:
@@ -429,7 +430,7 @@ def test_a_system_that_tells_nothing_is_a_machine_at_rest(tmp_path: Path) -> Non
     before = machine.look()
     machine.passes(10.0)
     machine.runs(OWN, 3.0)
-    assert between(before, machine.look()) == Load(10.0, 1, 0.0, 0.0, 0.0, ())
+    assert rounded(between(before, machine.look())) == Load(10.0, 1, 0.0, 0.0, 0.0, ())
 
 
 SECONDS = st.floats(-100.0, 100.0)
