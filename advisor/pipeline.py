@@ -42,7 +42,7 @@ from advisor.remedies import Remedies
 from advisor.shared_study import open_storage
 from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
-from advisor.surroundings import Sources, Surroundings
+from advisor.surroundings import Sources, Surroundings, nobody_else
 from advisor.tokenizer import header_incompatibility
 from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
 from advisor.user_catalog import user_catalog
@@ -101,7 +101,8 @@ def recommend(
 ) -> Recommendation:
     """The whole job, within its budget. Raises AdvisorError for what a user can meet, Interrupted on Ctrl-C.
 
-    ``budget`` runs already where others began it; ``sources``: where this machine is watched.
+    ``budget`` runs already where others began it; ``sources``: where this machine is watched, which is not done for an
+    engine that the caller brings.
     """
     budget = budget or Budget(request.settings.budget_s)
     served = _found_server(request)
@@ -118,7 +119,7 @@ def recommend(
             start_engine or ENGINES[ENGINE],
             progress,
             budget,
-            Surroundings(budget, progress, sources),
+            Surroundings(budget, progress, sources or (nobody_else() if start_engine else None)),
             start_runner or (served.start if served else None),
             _imported(request, ground, progress),
             elsewhere,

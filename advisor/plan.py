@@ -153,8 +153,8 @@ def see_speed(
     def probe(count: int) -> Run:
         open_target(count)
         within_s = max(budget.left_s * PROBE_SHARE, LEAST_PROBE_S)
-        with suppress(OutOfTime):
-            run = asked_again_once(lambda: engine.answer(first, settings.sampling, PROBE_TOKENS, within_s))
+        with suppress(OutOfTime), engine.within(within_s):
+            run = asked_again_once(lambda: engine.answer(first, settings.sampling, PROBE_TOKENS))
             if run.tokens > 1 or run.prefill_s < within_s / 2:
                 return run
         return asked_again_once(lambda: engine.answer(first, settings.sampling, 2))  # so slow that two must do

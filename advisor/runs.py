@@ -116,14 +116,16 @@ class RunMeasurer:
 
     def _whole_answer(self, prompt: int) -> Run:
         transcript, room = self._transcripts[prompt], self._room(prompt)
-        run = self._engine.answer(transcript.prompt_tokens, self._sampling, room, self._time_left_s())
+        with self._engine.within(self._time_left_s()):
+            run = self._engine.answer(transcript.prompt_tokens, self._sampling, room)
         if run.tokens < room and not self._engine.text(run.answer_tokens)[1]:
             raise OutOfTime  # time ended it, not the target
         return run
 
     def _speculate(self, config: Config, prompt: int) -> Run:
         tokens = self._transcripts[prompt].prompt_tokens
-        run = self._engine.speculate(tokens, config, self._sampling, self._room(prompt), self._time_left_s())
+        with self._engine.within(self._time_left_s()):
+            run = self._engine.speculate(tokens, config, self._sampling, self._room(prompt))
         may_be_empty = config.p_min > 0 or config.method in METHODS
         if run.tokens < 2 or (run.drafted == 0 and not may_be_empty and run.tokens > 2):
             raise EngineRefusal("The engine ran without speculating: no token was drafted.")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib.metadata import version
 
 from advisor import conclusion, depth, heads, places
 from advisor.acceptance.answer_text import answer_texts
@@ -30,7 +31,6 @@ from advisor.cost.visits import Conditions, Curves
 from advisor.engines import StartEngine, StartRunner
 from advisor.engines.base import Engine, LoadOptions, Runner, Waiting
 from advisor.errors import AdvisorError, EngineError, EngineRefusal, OutOfTime
-from advisor.failures import version_of
 from advisor.host import with_decode_bandwidth
 from advisor.measured import estimate_of
 from advisor.ngram import METHODS
@@ -620,7 +620,7 @@ class Study:
             "question": self._question_name,
             "quick": self._quick,
             "shared": self._sharing is not None,
-            "advisor": version_of("draft-advisor"),
+            "advisor": version("draft-advisor"),
             "places": {one.draft.content_hash: vars(one.placement) for one in [*self._candidates, *self._heads]},
             "rejected": sorted((one.draft, one.quant, one.reason) for one in self._rejected),
         }

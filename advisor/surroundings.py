@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from advisor.budget import Budget
 from advisor.host import power
-from advisor.host.load import Load, LoadMeter, between, describe, is_contended
+from advisor.host.load import Load, LoadMeter, Look, between, describe, is_contended
 from advisor.progress import Progress
 from advisor.types import Contention
 
@@ -36,6 +36,23 @@ class Sources:
 
 def this_machine() -> Sources:
     return Sources(LoadMeter())
+
+
+def nobody_else() -> Sources:
+    """Of an engine that does not compute here: nothing on this machine disturbs it."""
+    return Sources(_Nobody(), lambda: (), lambda: None)
+
+
+class _Nobody(LoadMeter):
+    """Its looks are a second apart, so that nobody waits for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._looks = 0
+
+    def look(self, *, programs: bool = True) -> Look:
+        self._looks += 1
+        return Look(self._looks * WINDOW_S, {}, 1, {}, {}, {} if programs else None)
 
 
 class Surroundings:

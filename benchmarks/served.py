@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from advisor.engines.base import NO_LIMIT, LoadOptions, Operation, Role, RolloutOptions
+from advisor.engines.base import LoadOptions, Operation, Role, RolloutOptions
 from advisor.engines.find_server import find_server
 from advisor.engines.llama_cpp_python import LlamaCppPython
 from advisor.engines.llama_server import LlamaServer
@@ -55,6 +56,11 @@ class ServedEngine:
         self.server.limit(time_left_s)
         self.replayer.limit(time_left_s)
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        with self.server.within(seconds), self.replayer.within(seconds):
+            yield
+
     def close(self, role: Role) -> None:
         self.server.close(role)
         if role == "draft":
@@ -63,16 +69,14 @@ class ServedEngine:
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
         return self.server.tokenize(messages)
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
-        return self.server.answer(prompt, sampling, max_tokens, within_s)
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
+        return self.server.answer(prompt, sampling, max_tokens)
 
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         return self.server.text(tokens)
 
-    def speculate(
-        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
-    ) -> Run:
-        return self.server.speculate(prompt, config, sampling, max_tokens, within_s)
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+        return self.server.speculate(prompt, config, sampling, max_tokens)
 
     @property
     def sleeps(self) -> bool:
@@ -88,11 +92,10 @@ class ServedEngine:
         rollout: RolloutOptions,
         role: Role = "draft",
         temperature: float = 0.0,
-        within_s: float = NO_LIMIT,
     ) -> Trace:
-        return self.replayer.score(transcript, rollout, role, temperature, within_s)
+        return self.replayer.score(transcript, rollout, role, temperature)
 
-    def weigh(self, transcript: Transcript, sampling: Sampling, within_s: float = NO_LIMIT) -> tuple[float, ...]:
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
         raise NotImplementedError("a server does not say how likely its tokens were")
 
     def time_decodes(
@@ -104,11 +107,8 @@ class ServedEngine:
         *,
         rounds: int,
         budget_s: float,
-        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
-        return self.server.time_decodes(
-            operations, tokens, depth, sampling, rounds=rounds, budget_s=budget_s, within_s=within_s
-        )
+        return self.server.time_decodes(operations, tokens, depth, sampling, rounds=rounds, budget_s=budget_s)
 
     def shutdown(self) -> None:
         self.server.shutdown()

@@ -133,9 +133,9 @@ def replay_with(
             left_s = within_s - (started - began)
             if scored and left_s <= 0:
                 break
-            limit_s = left_s if scored else NO_LIMIT
             rollout = task.rollout if number < task.rolled_out else NO_ROLLOUT
-            trace = engine.score(transcript, rollout, "draft", task.temperature, limit_s)
+            with engine.within(left_s if scored else NO_LIMIT):
+                trace = engine.score(transcript, rollout, "draft", task.temperature)
             scored.append((trace, clock() - started))
     except OutOfTime as late:
         return scored or late

@@ -121,7 +121,8 @@ class _Author:
         if room <= 0 or self.within_s <= 0:
             return begun
         try:
-            run = asked_again_once(lambda: self.engine.answer((*tokens, *first), self.sampling, room, self.within_s))
+            with self.engine.within(self.within_s):
+                run = asked_again_once(lambda: self.engine.answer((*tokens, *first), self.sampling, room))
         except OutOfTime:
             return begun
         self.on_run(run)

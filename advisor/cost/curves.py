@@ -123,16 +123,13 @@ def measure_curve(
         return known
     started = time.perf_counter()
     operations, depth, sampling = curve_operations(asked.role, asked.points), asked.depth, asked.sampling
-    measured = runner.time_decodes(
-        operations, text, depth, sampling, rounds=rounds, budget_s=budget_s, within_s=within_s
-    )
+    with runner.within(within_s):
+        measured = runner.time_decodes(operations, text, depth, sampling, rounds=rounds, budget_s=budget_s)
     unsettled = sum(not _settled(operations, one) for one in measured)
     left_s = within_s - (time.perf_counter() - started)
     if unsettled and time.perf_counter() - started < budget_s:
-        with suppress(OutOfTime):
-            measured += runner.time_decodes(
-                operations, text, depth, sampling, rounds=unsettled, budget_s=budget_s / 2, within_s=left_s
-            )
+        with suppress(OutOfTime), runner.within(left_s):
+            measured += runner.time_decodes(operations, text, depth, sampling, rounds=unsettled, budget_s=budget_s / 2)
     settled = [one for one in measured if _settled(operations, one)]
     curve = _curve(operations, settled or measured, asked.role, depth)
     store.put("curve", asked.key(runner), curve, wall_s=time.perf_counter() - started)

@@ -4,15 +4,16 @@ An engine holds at most one target and one draft. Models are loaded when the fir
 answer from stored measurements loads nothing. Every question may raise EngineCrash, EngineTimeout or EngineRefusal;
 after a crash or a timeout the engine can be used again and loads its models by itself.
 
-Time ends questions in two ways. ``within_s`` is for the question to keep: it looks at the clock between decodes, and
-gives what it has, or OutOfTime where that is nothing. ``limit`` is for all questions together: what is still running
-when nothing is left is stopped from outside, with OutOfTime.
+Time ends questions in two ways. ``within`` is for a question to keep: it looks at the clock between decodes, and gives
+what it has, or OutOfTime where that is nothing. ``limit`` is for all questions together: what is still running when
+nothing is left is stopped from outside, with OutOfTime.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -103,6 +104,30 @@ class RolloutOptions:
 NO_ROLLOUT = RolloutOptions(1.0, 0, 0)
 
 
+class TimeLimits:
+    """``limit`` and ``within`` of a runner."""
+
+    def __init__(self) -> None:
+        self._time_left_s: Callable[[], float] = lambda: NO_LIMIT
+        self._within_s = NO_LIMIT
+
+    def limit(self, time_left_s: Callable[[], float]) -> None:
+        self._time_left_s = time_left_s
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        before, self._within_s = self._within_s, seconds
+        try:
+            yield
+        finally:
+            self._within_s = before
+
+    @property
+    def _left_s(self) -> float:
+        """What a question that begins now has."""
+        return min(self._within_s, self._time_left_s())
+
+
 class Runner(Protocol):
     """Answers prompts, alone or speculating, and times it, and single decodes. All that a server can do."""
 
@@ -128,6 +153,9 @@ class Runner(Protocol):
     def limit(self, time_left_s: Callable[[], float]) -> None:
         """From now on no question goes on when ``time_left_s()`` is 0."""
 
+    def within(self, seconds: float) -> AbstractContextManager[None]:
+        """While this is open each question has so long."""
+
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
         """From now on this model has that role. It replaces the one before it. Models that are open at the same time
         wait alike."""
@@ -137,15 +165,13 @@ class Runner(Protocol):
     def tokenize(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """The target's chat template over the messages, as token ids."""
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
         """The target alone: a baseline run, shorter where time ends it."""
 
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         """The tokens as text, and whether the last one ends the answer."""
 
-    def speculate(
-        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
-    ) -> Run:
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         """A real speculative run of target and draft. Raises OutOfTime: a shorter one is not comparable."""
 
     def time_decodes(
@@ -157,10 +183,9 @@ class Runner(Protocol):
         *,
         rounds: int,
         budget_s: float,
-        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
         """Seconds of each operation, one list a round: ``rounds`` of them, fewer where ``budget_s`` is spent before one
-        begins, but one. Raises OutOfTime where that one does not end ``within_s``."""
+        begins, but one. Raises OutOfTime where that one does not end in time."""
 
     def shutdown(self) -> None: ...
 
@@ -174,11 +199,10 @@ class Engine(Runner, Protocol):
         rollout: RolloutOptions,
         role: Role = "draft",
         temperature: float = 0.0,
-        within_s: float = NO_LIMIT,
     ) -> Trace:
         """Replay the draft over a transcript, or let the target read it: what it would have chosen at each place. With
         a temperature, and a transcript that knows its probabilities, the chances under rejection sampling too. Raises
         OutOfTime."""
 
-    def weigh(self, transcript: Transcript, sampling: Sampling, within_s: float = NO_LIMIT) -> tuple[float, ...]:
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
         """The probability with which the target's sampling chooses each token of the answer. Raises OutOfTime."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from advisor.engines.base import NO_LIMIT, LoadOptions, Operation, Role, RolloutOptions, Waiting
+from advisor.engines.base import NO_LIMIT, LoadOptions, Operation, Role, RolloutOptions, TimeLimits, Waiting
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S, WorkerProcess
 from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout, OutOfTime
 from advisor.types import Build, Config, Message, Model, Run, Sampling, Trace, Transcript
@@ -34,7 +34,7 @@ def start_worker(waiting: Waiting) -> WorkerProcess:
     return WorkerProcess(waiting=waiting)
 
 
-class LlamaCppPython:
+class LlamaCppPython(TimeLimits):
     """``extra_buffers`` False applies the remedy from the start; ``on_remedy`` is told when it had to be found."""
 
     def __init__(
@@ -49,7 +49,7 @@ class LlamaCppPython:
         self._start_worker = start_worker
         self._worker: WorkerProcess | None = None
         self._waiting: Waiting = "as built"  # how the worker was started
-        self._time_left_s: Callable[[], float] = lambda: NO_LIMIT
+        super().__init__()
         self._used = False
         self._wanted: dict[Role, tuple[Model, LoadOptions]] = {}
         self._loaded: dict[Role, tuple[Model, LoadOptions]] = {}
@@ -73,9 +73,6 @@ class LlamaCppPython:
         version = importlib.metadata.version("llama-cpp-python")
         return Build("llama-cpp-python", version, VENDORED_BUILDS.get(version, 0), _library_digest())
 
-    def limit(self, time_left_s: Callable[[], float]) -> None:
-        self._time_left_s = time_left_s
-
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
         self._wanted[role] = (model, options)
 
@@ -93,15 +90,15 @@ class LlamaCppPython:
         )
         return tuple(reply["tokens"])
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
         asked = {"prompt": list(prompt), "sampling": dataclasses.asdict(sampling), "max_tokens": max_tokens}
-        return _run(self._ask_model("answer", asked, within_s=within_s))
+        return _run(self._ask_model("answer", asked))
 
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         reply = self._ask_model("text_of", {"tokens": list(tokens)})
         return str(reply["text"]), bool(reply["ended"])
 
-    def weigh(self, transcript: Transcript, sampling: Sampling, within_s: float = NO_LIMIT) -> tuple[float, ...]:
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
         reply = self._ask_model(
             "weigh",
             {
@@ -109,7 +106,6 @@ class LlamaCppPython:
                 "answer_tokens": list(transcript.answer_tokens),
                 "sampling": dataclasses.asdict(sampling),
             },
-            within_s=within_s,
         )
         return tuple(reply["chosen"])
 
@@ -119,7 +115,6 @@ class LlamaCppPython:
         rollout: RolloutOptions,
         role: Role = "draft",
         temperature: float = 0.0,
-        within_s: float = NO_LIMIT,
     ) -> Trace:
         reply = self._ask_model(
             "score",
@@ -130,7 +125,6 @@ class LlamaCppPython:
                 "rollout": dataclasses.asdict(rollout),
                 "temperature": temperature if transcript.probability else 0.0,
             },
-            within_s=within_s,
         )
         return Trace(
             category=transcript.category,
@@ -153,7 +147,6 @@ class LlamaCppPython:
         *,
         rounds: int,
         budget_s: float,
-        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
         reply = self._ask_model(
             "time_decodes",
@@ -165,14 +158,11 @@ class LlamaCppPython:
                 "rounds": rounds,
                 "budget_s": budget_s,
             },
-            within_s=within_s,
         )
         rounds_s: list[list[float]] = reply["rounds"]
         return rounds_s
 
-    def speculate(
-        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
-    ) -> Run:
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         return _run(
             self._ask_model(
                 "speculate",
@@ -182,7 +172,6 @@ class LlamaCppPython:
                     "sampling": dataclasses.asdict(sampling),
                     "max_tokens": max_tokens,
                 },
-                within_s=within_s,
             )
         )
 
@@ -191,20 +180,13 @@ class LlamaCppPython:
             self._worker.close()
         self._forget_worker()
 
-    def _ask_model(
-        self,
-        call: str,
-        arguments: dict[str, Any],
-        *,
-        timeout_s: float = CALL_TIMEOUT_S,
-        within_s: float = NO_LIMIT,
-    ) -> dict[str, Any]:
+    def _ask_model(self, call: str, arguments: dict[str, Any], *, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, Any]:
         self._used = True
         if self._worker is not None and self._wanted and self._wants_other_waiting():
             self.shutdown()
         for role in tuple(self._wanted):  # also after a crash or a timeout
             self._load_with_remedy(role)
-        return self._ask(call, arguments, timeout_s=timeout_s, within_s=within_s)
+        return self._ask(call, arguments, timeout_s=timeout_s, within_s=self._within_s)
 
     def _wants_other_waiting(self) -> bool:
         _, options = self._wanted.get("target") or next(iter(self._wanted.values()))

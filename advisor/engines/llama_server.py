@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from advisor.dialect import Dialect, cache_flags
-from advisor.engines.base import NO_LIMIT, LoadOptions, Operation, Role, Waiting
+from advisor.engines.base import NO_LIMIT, LoadOptions, Operation, Role, TimeLimits, Waiting
 from advisor.engines.find_server import Program, speech
 from advisor.engines.process import CODE_CRASHES, LOAD_BYTES_PER_S
 from advisor.engines.server_answer import check_run, read_run
@@ -53,7 +53,7 @@ class _Serving:
     answered: set[tuple[int, ...]] = field(default_factory=set)
 
 
-class LlamaServer:
+class LlamaServer(TimeLimits):
     """``extra_buffers`` False applies the remedy from the start; ``on_remedy`` is told when it had to be found."""
 
     def __init__(
@@ -64,11 +64,11 @@ class LlamaServer:
         on_remedy: Callable[[], None] = lambda: None,
         deadlines: Deadlines | None = None,
     ) -> None:
+        super().__init__()
         self.program = program
         self._extra_buffers, self._on_remedy = extra_buffers, on_remedy
         self._deadlines = deadlines or Deadlines()
         self._used = False
-        self._time_left_s: Callable[[], float] = lambda: NO_LIMIT
         self._alone: Run | None = None  # the last answer of the target alone: how fast it is
         self._sleeps: bool | None = None
         self._opened: dict[Role, tuple[Model, LoadOptions]] = {}
@@ -108,9 +108,6 @@ class LlamaServer:
         """The most that one server was seen to hold, its models included."""
         return max([self._peak_memory_bytes, *(one.server.peak_memory_bytes for one in self._serving.values())])
 
-    def limit(self, time_left_s: Callable[[], float]) -> None:
-        self._time_left_s = time_left_s
-
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
         self._opened[role] = (model, options)
 
@@ -143,29 +140,27 @@ class LlamaServer:
         text = self._with_server("alone", self._flags_alone, ask)
         return text, bool(tokens) and tokens[-1] in self._end_tokens
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
         """As many tokens are asked for as there is time for at the speed of the last answer. Raises EngineRefusal when
         the server speculated though nothing told it to, OutOfTime when they took longer."""
-        wanted, last = max_tokens, self._alone
+        wanted, last, within_s = max_tokens, self._alone, self._within_s
         if last is not None and last.token_s and within_s < NO_LIMIT:
             wanted = max(1, min(max_tokens, int((SURELY * within_s - last.prefill_s) / last.token_s)))
         try:
-            self._alone = self._run("alone", self._flags_alone, BASELINE, prompt, sampling, wanted, within_s)
+            self._alone = self._run("alone", self._flags_alone, BASELINE, prompt, sampling, wanted)
         except OutOfTime:
             if last is not None:  # it has become slower than that
                 self._alone = replace(last, decode_s=max(last.decode_s, within_s / wanted * (last.tokens - 1)))
             raise
         return self._alone
 
-    def speculate(
-        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
-    ) -> Run:
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         """Raises EngineRefusal when nothing was drafted though something should have been."""
 
         def flags() -> list[str]:
             return self._speculating_flags(config)
 
-        return self._run("speculating", flags, config, prompt, sampling, max_tokens, within_s)
+        return self._run("speculating", flags, config, prompt, sampling, max_tokens)
 
     def speculate_forced(
         self, prompt: Sequence[int], config: Config, rates: Sequence[float], sampling: Sampling, max_tokens: int
@@ -188,7 +183,6 @@ class LlamaServer:
         *,
         rounds: int,
         budget_s: float,
-        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
         """As an engine does, by tiny requests (see ``server_decodes.py``)."""
         roles: list[Role] = [role for role in HOLDS_ALONE if any(one[0] == role for one in operations)]
@@ -196,7 +190,7 @@ class LlamaServer:
         def ask(serving: Mapping[Duty, _Serving]) -> list[list[float]]:
             servers = {role: serving[HOLDS_ALONE[role]].server for role in roles}
             request = completion([], sampling, 0)
-            limits: dict[str, Any] = {"rounds": rounds, "budget_s": budget_s, "within_s": self._within(within_s)}
+            limits: dict[str, Any] = {"rounds": rounds, "budget_s": budget_s, "within_s": self._left_s}
             return time_decodes(servers, operations, tokens, depth, request, **limits)
 
         def flags(role: Role) -> Flags:
@@ -214,16 +208,15 @@ class LlamaServer:
         prompt: Sequence[int],
         sampling: Sampling,
         max_tokens: int,
-        within_s: float = NO_LIMIT,
     ) -> Run:
         if config.method in METHODS:
             self._forget(duty, tuple(prompt))
 
         def ask(serving: _Serving) -> Run:
             server, counted = serving.server, self.dialect.metrics
-            before = server.metrics(self._within()) if counted else {}
-            reply = server.post("/completion", completion(list(prompt), sampling, max_tokens), self._within(within_s))
-            after = server.metrics(self._within()) if counted else {}
+            before = server.metrics(self._time_left_s()) if counted else {}
+            reply = server.post("/completion", completion(list(prompt), sampling, max_tokens), self._left_s)
+            after = server.metrics(self._time_left_s()) if counted else {}
             server.note_memory()
             serving.answered.add(tuple(prompt))
             run = replace(read_run(server, reply, before, after, config), peak_bytes=server.peak_memory_bytes)
@@ -235,14 +228,11 @@ class LlamaServer:
         return self._with_server(duty, flags, ask)
 
     def _field(self, server: Server, path: str, body: object, name: str, kind: type[T]) -> T:
-        reply = server.post(path, body, self._within())
+        reply = server.post(path, body, self._time_left_s())
         value = reply.get(name)
         if not isinstance(value, kind):
             raise server.nonsense(path, str(reply)[:120])
         return value
-
-    def _within(self, within_s: float = NO_LIMIT) -> float:
-        return min(within_s, self._time_left_s())
 
     def _forget(self, duty: Duty, prompt: tuple[int, ...]) -> None:
         """A server that has answered this prompt has the answer in its n-gram tables: it would draft all of it."""
@@ -293,7 +283,7 @@ class LlamaServer:
             self._stop(other)
         load_s = sum(model.weights_bytes for model, _ in self._opened.values()) / LOAD_BYTES_PER_S
         server = Server.start(
-            self.program.argv, flags, self._deadlines, load_s=load_s, within_s=self._within(), waiting=waiting
+            self.program.argv, flags, self._deadlines, load_s=load_s, within_s=self._time_left_s(), waiting=waiting
         )
         self._serving[duty] = _Serving(server, flags, waiting)
         return self._serving[duty]

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from advisor.engines.base import BARE, NO_LIMIT, LoadOptions, Operation, Role, RolloutOptions
+from advisor.engines.base import BARE, NO_LIMIT, LoadOptions, Operation, Role, RolloutOptions, TimeLimits
 from advisor.errors import EngineCrash, OutOfTime
 from advisor.ngram import METHODS
 from advisor.ngram.proposer import NgramProposer
@@ -120,7 +120,7 @@ def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big")
 
 
-class SimulatedEngine:
+class SimulatedEngine(TimeLimits):
     """``elapsed_s`` adds up the simulated seconds of everything that was timed; they pass on ``clock`` as well."""
 
     repack_off = False
@@ -128,10 +128,10 @@ class SimulatedEngine:
     sleeps = True
 
     def __init__(self, world: World, clock: Clock | None = None) -> None:
+        super().__init__()
         self.world = world
         self.clock = clock or Clock()
         self.elapsed_s = 0.0
-        self._time_left_s: Callable[[], float] = lambda: NO_LIMIT
         self.runs = 0
         self.used = False
         self._timed_calls = 0
@@ -143,9 +143,6 @@ class SimulatedEngine:
     @property
     def build(self) -> Build:
         return Build("simulated", "1")
-
-    def limit(self, time_left_s: Callable[[], float]) -> None:
-        self._time_left_s = time_left_s
 
     def open(self, role: Role, model: Model, options: LoadOptions) -> None:
         if self._loaded.get(role) is not model:
@@ -166,19 +163,19 @@ class SimulatedEngine:
     def text(self, tokens: Sequence[int]) -> tuple[str, bool]:
         return " ".join(str(token) for token in tokens), bool(tokens) and tokens[-1] == END_TOKEN
 
-    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT) -> Run:
+    def answer(self, prompt: Sequence[int], sampling: Sampling, max_tokens: int) -> Run:
         tokens = self._answer_tokens(prompt, sampling, max_tokens)
         per_token_s = self.world.verify_s(1) + self.world.overhead_s
         per_token_s += self.world.depth_s * len(prompt)
         prefill_s = self.world.prefill_s * len(prompt)
-        self._spend(prefill_s, within_s)
-        left_s = min(within_s, self._time_left_s()) - prefill_s * self._slowed()
+        self._spend(prefill_s)
+        left_s = self._left_s - prefill_s * self._slowed()
         in_time = max(0.0, left_s) / (per_token_s * self._slowed()) if per_token_s else NO_LIMIT
         tokens = tokens if in_time >= len(tokens) else tokens[: 1 + int(in_time)]
         decode_s = self._timed((len(tokens) - 1) * per_token_s)
         return Run(tokens=len(tokens), decode_s=decode_s, prefill_s=prefill_s, answer_tokens=tokens)
 
-    def weigh(self, transcript: Transcript, sampling: Sampling, within_s: float = NO_LIMIT) -> tuple[float, ...]:
+    def weigh(self, transcript: Transcript, sampling: Sampling) -> tuple[float, ...]:
         return (0.5,) * len(transcript.answer_tokens)
 
     def score(
@@ -187,10 +184,9 @@ class SimulatedEngine:
         rollout: RolloutOptions,
         role: Role = "draft",
         temperature: float = 0.0,
-        within_s: float = NO_LIMIT,
     ) -> Trace:
         answer = transcript.answer_tokens
-        self._spend(self.world.score_s * (len(transcript.prompt_tokens) + len(answer)), within_s)
+        self._spend(self.world.score_s * (len(transcript.prompt_tokens) + len(answer)))
         if role == "target":
             return Trace(transcript.category, answer, answer, (1.0,) * len(answer))
         match, probability = self._beliefs(transcript.prompt_tokens, len(answer))
@@ -217,22 +213,19 @@ class SimulatedEngine:
         *,
         rounds: int,
         budget_s: float,
-        within_s: float = NO_LIMIT,
     ) -> list[list[float]]:
         begun, measured = self.clock(), list[list[float]]()
         while len(measured) < rounds and (not measured or self.clock() - begun < budget_s):
-            self._spend(0.0, within_s - (self.clock() - begun))
+            self._spend(0.0, self.clock() - begun)
             measured.append([self._timed(self._operation_s(*one, depth)) for one in operations])
         return measured
 
-    def speculate(
-        self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int, within_s: float = NO_LIMIT
-    ) -> Run:
-        self._spend(self.world.prefill_s * len(prompt), within_s)
+    def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
+        self._spend(self.world.prefill_s * len(prompt))
         self.runs += 1
         answer = self._answer_tokens(prompt, sampling, max_tokens)
         if config.method in METHODS:
-            return self._speculate_ngram(prompt, config, answer, max_tokens, within_s)
+            return self._speculate_ngram(prompt, config, answer, max_tokens)
         match, probability = self._beliefs(prompt, len(answer))
         if config.draft_sampling == "probabilistic" and sampling.temperature > 0:
             coins = np.random.default_rng(_seed("coins", self._loaded["draft"].content_hash, tuple(prompt), config))
@@ -265,11 +258,9 @@ class SimulatedEngine:
             seconds = calls * self._operation_s("draft", 1, depth) + self._operation_s("draft", rows, depth)
             seconds += self._operation_s(*(("target", rows) if proposals else BARE), depth) + self.world.overhead_s
             tally.add_step(len(proposals), agreed, seconds)
-        return tally.run(answer, self._whole(tally.seconds, within_s), self.world.prefill_s * len(prompt))
+        return tally.run(answer, self._whole(tally.seconds), self.world.prefill_s * len(prompt))
 
-    def _speculate_ngram(
-        self, prompt: Sequence[int], config: Config, answer: tuple[int, ...], max_tokens: int, within_s: float
-    ) -> Run:
+    def _speculate_ngram(self, prompt: Sequence[int], config: Config, answer: tuple[int, ...], max_tokens: int) -> Run:
         if self._ngram is None or not self._ngram.serves(config, prompt):
             self._ngram = NgramProposer(config)
         self._ngram.begin(prompt)
@@ -283,7 +274,7 @@ class SimulatedEngine:
             self._ngram.verified(batch, written, len(prompt) + emitted + agreed)
             seconds = self._operation_s("target", len(batch), len(prompt)) + self.world.overhead_s
             tally.add_step(len(proposals), agreed, seconds)
-        return tally.run(answer, self._whole(tally.seconds, within_s), self.world.prefill_s * len(prompt))
+        return tally.run(answer, self._whole(tally.seconds), self.world.prefill_s * len(prompt))
 
     def _operation_s(self, role: Role | Literal["bare"], b: int, depth: int) -> float:
         if role != "draft":
@@ -309,16 +300,16 @@ class SimulatedEngine:
         self.clock.now_s += seconds
         return seconds
 
-    def _whole(self, seconds: float, within_s: float) -> float:
+    def _whole(self, seconds: float) -> float:
         """As _timed, of what cannot be cut short."""
-        if seconds * self._slowed() > min(within_s, self._time_left_s()):
-            self._spend(seconds, within_s)
+        if seconds * self._slowed() > self._left_s:
+            self._spend(seconds)
         return self._timed(seconds)
 
-    def _spend(self, seconds: float, within_s: float = NO_LIMIT) -> None:
-        """Time that nobody measures. Raises OutOfTime where there is less of it."""
+    def _spend(self, seconds: float, so_far_s: float = 0.0) -> None:
+        """Time that nobody measures, ``so_far_s`` into a question. Raises OutOfTime where there is less of it."""
         seconds *= self._slowed()
-        left_s = min(within_s, self._time_left_s())
+        left_s = min(self._within_s - so_far_s, self._time_left_s())
         self.clock.now_s += min(seconds, max(0.0, left_s))
         if left_s <= 0 or seconds > left_s:
             raise OutOfTime

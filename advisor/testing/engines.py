@@ -107,10 +107,10 @@ class RunnerConformance:
         with self.opened() as runner:
             prompt = _tokens(runner, "Write a short story about a lighthouse.")
             whole = runner.answer(prompt, GREEDY, MAX_TOKENS)
-            within_s = whole.prefill_s + whole.decode_s / 4
-            with suppress(OutOfTime):
-                assert runner.answer(prompt, GREEDY, MAX_TOKENS, within_s).tokens < whole.tokens
-            assert _is_late(lambda: runner.speculate(prompt, self.config(4), GREEDY, MAX_TOKENS, 1e-6))
+            with suppress(OutOfTime), runner.within(whole.prefill_s + whole.decode_s / 4):
+                assert runner.answer(prompt, GREEDY, MAX_TOKENS).tokens < whole.tokens
+            with runner.within(1e-6):
+                assert _is_late(lambda: runner.speculate(prompt, self.config(4), GREEDY, MAX_TOKENS))
             assert runner.answer(prompt, GREEDY, 8).answer_tokens == whole.answer_tokens[:8]
 
     def test_nothing_is_asked_when_no_time_is_left_at_all(self) -> None:
