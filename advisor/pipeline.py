@@ -1,6 +1,6 @@
 """The one page that knows the order of the stages.
 
-measured:   probe -> prune -> first look -> thorough look -> places -> depth -> the rest -> answer
+measured:   probe -> prune -> first look -> thorough look -> places -> the rest -> depth -> answer
   a look:   transcripts -> replay -> curves -> predict -> heads -> search
 swept:      probe -> prune -> every cell of the grid -> answer
 predicted:  resolve -> probe or name the host -> prune -> prior -> answer
@@ -44,7 +44,7 @@ from advisor.store import Store, data_dir, measurements_path, save_last
 from advisor.study import INTERRUPTED, Study
 from advisor.surroundings import Sources, Surroundings, nobody_else
 from advisor.tokenizer import header_incompatibility
-from advisor.types import Build, Candidate, Host, Model, Recommendation, Rejected, Settings, Workload
+from advisor.types import Build, Candidate, Estimate, Host, Model, Recommendation, Rejected, Settings, Workload
 from advisor.user_catalog import user_catalog
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def recommend(
             request.shared_search,
             ground.heads_beside,
             request.quick,
-            lambda drafts, baseline_tps: _foreseen(ground, progress, drafts, baseline_tps).estimates if drafts else (),
+            lambda drafts, baseline_tps: _rows_of(ground, progress, drafts, baseline_tps),
         )
 
     with ExitStack() as stack:
@@ -169,8 +169,8 @@ def recommend(
                 study.answer_first()
             if not request.quick:
                 study.try_other_places()
-                study.look_at_depth()
                 study.measure_the_rest()
+                study.look_at_depth()
         except KeyboardInterrupt:
             raise Interrupted(study.conclude(INTERRUPTED) if study.can_conclude else None) from None
         except OutOfTime:
@@ -196,6 +196,17 @@ def _foresee_instead(ground: _Ground, progress: Progress, why: str) -> Recommend
     )
     _keep(recommendation, progress.note)
     return recommendation
+
+
+def _rows_of(
+    ground: _Ground, progress: Progress, drafts: Sequence[Candidate], baseline_tps: float
+) -> Sequence[Estimate]:
+    """What is foreseen of drafts without a turn; nothing where that fails: the others have their answer."""
+    try:
+        return _foreseen(ground, progress, drafts, baseline_tps).estimates if drafts else ()
+    except AdvisorError as error:
+        progress.note(f"Drafts without a turn are not foreseen: {error.line}")
+        return ()
 
 
 def _foreseen(

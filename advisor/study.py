@@ -140,6 +140,7 @@ class Study:
         self._question_name = self._name_of_question()
         self._answer_key = self._key_of_answer()
         self._waiting: Waiting = "as built"
+        self._was_slowed = False  # by others, at any time: what is planned since then is not for a quiet machine
         self._speed: Speed
         self._seen_token_s: list[float] = []
         self._effort, self._began = FIRST, 0.0
@@ -179,27 +180,33 @@ class Study:
         self._budget.take_up(spent_s if spent_s < self._budget.total_s else 0.0)
         self._progress.stage("load the target", 0)
         self._adapt(is_busy=self._surroundings.is_busy())
-        key = {**self._asked_so, "budget_s": self._settings.budget_s}
-        speed = self._store.get("speed", key, Speed)
+        key: dict[str, object] = {"question": self._question_name, "budget_s": self._settings.budget_s}
+        speed = self._store.get("speed", key, Speed) if not self._was_slowed else None
         if speed is None:
             began_s = self._budget.elapsed_s
             counts = self._thread_counts[:1] if self._waiting == "asleep" else self._thread_counts
             prompts = spread(self._question.workload.prompts)[: THOROUGH.prompts]
             speed = see_speed(self._runner, prompts, self._settings, counts, self._open_target, self._budget)
-            self._store.put("speed", key, speed, wall_s=self._budget.elapsed_s - began_s)
+            if not self._was_slowed:
+                self._store.put("speed", key, speed, wall_s=self._budget.elapsed_s - began_s)
         self._speed, self._seen_token_s = speed, [speed.token_s]
 
     def plan_answers(self, effort: Effort) -> None:
         """How many answers of which length this effort has time for, at the speed that was seen last."""
         self._effort, self._began = effort, self._budget.spent_s / self._budget.total_s
         self._stop_reason = ""
-        key = {**self._asked_so, "budget_s": self._settings.budget_s, "effort": effort.name}
-        plan = self._store.get("plan", key, Plan)
+        key: dict[str, object] = {
+            "question": self._question_name,
+            "budget_s": self._settings.budget_s,
+            "effort": effort.name,
+        }
+        plan = self._store.get("plan", key, Plan) if not self._was_slowed else None
         if plan is None:
             plan = make_plan(effort, self._speed, self._settings, len(self._question.workload.prompts), self._token_s)
             if self._imported:
                 plan = replace(plan, prompts=self._imported.size[0], max_tokens=self._imported.size[1])
-            self._store.put("plan", key, plan, wall_s=0.0)
+            if not self._was_slowed:
+                self._store.put("plan", key, plan, wall_s=0.0)
         if self._sharing:
             plan = self._agreed_by_all(plan, self._sharing)
         self._plan, self._own_threads = plan, plan.threads  # those of whoever began a shared search
@@ -273,8 +280,7 @@ class Study:
 
     def _replay(self, candidates: Sequence[Candidate], time_left_s: Callable[[], float]) -> None:
         """Raises OutOfTime where no draft has had a turn."""
-        if self._is_served:
-            self._runner.close("draft")  # a server that speculates, or holds a draft, has the memory that replays need
+        self._runner.close("draft")  # whoever speculated has the memory that replays need
         known = self._imported.traces(candidates) if self._imported else {}
         replayed, failures = replay_all(
             self._replayer(time_left_s),
@@ -360,7 +366,8 @@ class Study:
         was_in_use = self._timed_in_use
         is_quiet = self._surroundings.wait_for_quiet()
         self._adapt(is_busy=not is_quiet)
-        if self._curves is not None and (self._waiting != self._curves.waiting or (was_in_use and is_quiet)):
+        timed_so = (self._curves.waiting, self._curves.threads) if self._curves is not None else None
+        if timed_so is not None and (timed_so != (self._waiting, self._threads) or (was_in_use and is_quiet)):
             self._curves, self._trials, self._timed_in_use, self._is_stale = None, [], False, True
 
     def _visit_curves(self) -> None:
@@ -377,7 +384,7 @@ class Study:
             if visit == 0:
                 raise
             return  # the first visit stands
-        self._visit_drafts(self._contenders(), visit, left_s)
+        self._visit_drafts(self._contenders()[: self._effort.timed_drafts], visit, left_s)
 
     def _visit_drafts(self, candidates: Sequence[Candidate], visit: int, left_s: Callable[[], float]) -> None:
         """One that is seen for the first time has its first visit."""
@@ -402,8 +409,8 @@ class Study:
         ngram = NgramAcceptance(texts, context=self._settings.context, max_tokens=self._basis.max_tokens)
         replayed = self._has_texts and not self._target.is_recurrent
         vars(self).pop("_pick_ran", None)
-        self._is_stale = False
         self._predictor = self._predict(ngram if replayed else None)
+        self._is_stale = False
 
     def run_the_heads(self) -> None:
         """Real runs of prediction heads, the one kind of proposer that nothing is predicted of."""
@@ -502,6 +509,8 @@ class Study:
         draft = found.best.config.draft
         candidate = next((one for one in self._candidates if one.draft.content_hash == draft), None)
         pick = depth.Pick(found.best, candidate, self._traces.get(draft, ()), step_law(self._runner.build))
+        if self._timer is not self._runner:
+            self._runner.shutdown()  # its memory is needed
         is_stale = self._is_stale
         with self._timing():
             self._at_depth = depth.look(
@@ -522,7 +531,8 @@ class Study:
         """The recommendation from whatever has been measured. Raises OutOfTime where that is nothing."""
         measured_now = any(engine.used for engine in self._remedies.started)
         if measured_now:
-            spent_s = self._budget.spent_s if stop_reason else 0.0  # what was interrupted goes on, what ended does not
+            goes_on = stop_reason and not self._timed_in_use  # what others disturbed is timed again, in as much time
+            spent_s = self._budget.spent_s if goes_on else 0.0
             self._store.remember(self._spent_name, str(spent_s))
         baseline, found = self._answered()
         unturned = [one for one in self._candidates if one.draft.content_hash not in self._traces]
@@ -590,7 +600,8 @@ class Study:
             return None
         had_time = known.settings.budget_s >= self._settings.budget_s
         was_in_use = known.measurement.contention is not None and known.measurement.contention.in_use
-        failed = any(one.reason in ("engine", "budget") for one in known.rejected)  # it may be otherwise now
+        asked = {(one.draft, one.quant, one.reason) for one in self._rejected}
+        failed = any((one.draft, one.quant, one.reason) not in asked for one in known.rejected)  # not so now, perhaps
         if not had_time or was_in_use or failed:
             return None
         models = {one.draft.content_hash: one.draft for one in [*self._candidates, *self._heads]}
@@ -601,18 +612,12 @@ class Study:
         return replace(known, target=self._target, candidates=candidates, settings=known.settings, measurement=notes)
 
     def keep_answer(self, recommendation: Recommendation) -> None:
-        if not recommendation.measurement.from_store:
-            self._store.put("answer", self._answer_key, recommendation, wall_s=self._budget.elapsed_s)
+        self._store.put("answer", self._answer_key, recommendation, wall_s=self._budget.elapsed_s)
 
     @property
     def _spent_name(self) -> str:
         """Of the seconds that were spent before an interrupt, of this budget alone."""
         return f"spent/{self._question_name}-{self._settings.budget_s:g}{'-quick' if self._quick else ''}"
-
-    @property
-    def _asked_so(self) -> dict[str, object]:
-        """The question, and how threads wait while it is answered: on a machine in use less is planned."""
-        return {"question": self._question_name, **({"waiting": "asleep"} if self._waiting == "asleep" else {})}
 
     def _key_of_answer(self) -> dict[str, object]:
         """What is asked, and all that an answer to it rests on beside measurements."""
@@ -789,6 +794,7 @@ class Study:
         if wanted != self._waiting:
             self._runner.close("draft")  # it was opened to wait otherwise
         self._waiting, self._threads = wanted, self._own_threads
+        self._was_slowed |= is_busy
         self._open_target(self._threads)
         if is_busy:
             self._threads = self._surroundings.threads(self._own_threads, can_sleep=self._runner.sleeps)

@@ -36,7 +36,7 @@ def test_a_fast_target_writes_many_whole_answers_and_a_slow_one_a_few_short_ones
 
 def test_the_first_look_is_at_a_few_short_answers_however_fast_the_target():
     first = plan(300, 0.005, effort=FIRST)
-    assert (first.prompts, first.max_tokens, first.trial_prompts) == (6, 64, 1)
+    assert (first.prompts, first.max_tokens, first.trial_prompts) == (6, 48, 1)
 
 
 def test_answers_are_shortened_before_prompts_are_dropped():

@@ -111,6 +111,16 @@ def test_forgetting_takes_one_record_only(store: Store) -> None:
     assert store.get("curve", {"model": "other"}, CostCurve) == CURVE
 
 
+def test_what_was_put_after_a_mark_can_be_forgotten(store: Store) -> None:
+    keys = [{"model": name} for name in ("before", "after", "later")]
+    store.put("curve", keys[0], CURVE, wall_s=1)
+    mark = store.mark()
+    store.put("curve", keys[1], CURVE, wall_s=1)
+    store.forget_since(mark)
+    store.put("curve", keys[2], CURVE, wall_s=1)
+    assert [store.get("curve", key, CostCurve) for key in keys] == [CURVE, None, CURVE]
+
+
 def test_time_spent_counts_each_stored_record_once(store: Store) -> None:
     store.put("curve", KEY, CURVE, wall_s=1.5)
     store.put("transcripts", KEY, TRANSCRIPTS, wall_s=20.25)

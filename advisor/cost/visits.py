@@ -62,6 +62,10 @@ class Curves:
         return self._conditions.waiting
 
     @property
+    def threads(self) -> int:
+        return self._conditions.threads
+
+    @property
     def is_begun(self) -> bool:
         return bool(self._target)
 

@@ -69,7 +69,7 @@ class LlamaServer(TimeLimits):
         self._extra_buffers, self._on_remedy = extra_buffers, on_remedy
         self._deadlines = deadlines or Deadlines()
         self._used = False
-        self._alone: Run | None = None  # the last answer of the target alone: how fast it is
+        self._alone: Run | None = None  # the last answer of the target alone that shows how fast it is
         self._sleeps: bool | None = None
         self._opened: dict[Role, tuple[Model, LoadOptions]] = {}
         self._serving: dict[Duty, _Serving] = {}
@@ -144,15 +144,17 @@ class LlamaServer(TimeLimits):
         """As many tokens are asked for as there is time for at the speed of the last answer. Raises EngineRefusal when
         the server speculated though nothing told it to, OutOfTime when they took longer."""
         wanted, last, within_s = max_tokens, self._alone, self._within_s
-        if last is not None and last.token_s and within_s < NO_LIMIT:
+        if last is not None and within_s < NO_LIMIT:
             wanted = max(1, min(max_tokens, int((SURELY * within_s - last.prefill_s) / last.token_s)))
         try:
-            self._alone = self._run("alone", self._flags_alone, BASELINE, prompt, sampling, wanted)
+            run = self._run("alone", self._flags_alone, BASELINE, prompt, sampling, wanted)
         except OutOfTime:
             if last is not None:  # it has become slower than that
                 self._alone = replace(last, decode_s=max(last.decode_s, within_s / wanted * (last.tokens - 1)))
             raise
-        return self._alone
+        if run.tokens > 1:
+            self._alone = run
+        return run
 
     def speculate(self, prompt: Sequence[int], config: Config, sampling: Sampling, max_tokens: int) -> Run:
         """Raises EngineRefusal when nothing was drafted though something should have been."""

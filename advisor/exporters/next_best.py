@@ -41,7 +41,9 @@ def _expressible(write: Text, deployment: Deployment) -> Recommendation | None:
     """The recommendation with another pick: of the settings that are sure to help, and that the program can express,
     the fastest. What was seen of the first pick in a long context is not true of this one."""
     rec = deployment.rec
-    sure = [one for one in rec.estimates if one.speedup_low > 1 and one.config != chosen(rec)]
+    is_foreseen = all(one.evidence == "prior" for one in rec.estimates)
+    known = [one for one in rec.estimates if one.evidence != "prior" or is_foreseen]
+    sure = [one for one in known if one.speedup_low > 1 and one.config != chosen(rec)]
     for estimate in sorted(sure, key=lambda one: -one.speedup):
         other = replace(rec, best=estimate, at_depth=None)
         if _can_be_expressed(write, replace(deployment, rec=other)):

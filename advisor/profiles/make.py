@@ -19,6 +19,9 @@ def profile_of(rec: Recommendation, advisor: str, *, with_texts: bool, store: St
     """``advisor`` is this version. With ``with_texts`` answers and prompts are taken from ``store``, or from the
     profile that acceptance was ``imported`` with. Raises FileProblem where there is nothing to export."""
     whole = _lengths(_most(rec))
+    if rec.origin is not None:  # of answers that some draft was replayed over
+        seen = replace(rec.origin, prompts=rec.origin.prompts[: len(whole)], answers=rec.origin.answers[: len(whole)])
+        rec = replace(rec, origin=seen)
     drafts = [one.draft for one in rec.candidates if _lengths(rec.traces.get(one.draft.content_hash, ())) == whole]
     if rec.origin is None or not (whole and drafts):
         raise FileProblem(

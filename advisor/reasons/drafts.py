@@ -143,6 +143,8 @@ def _why_not(rec: Recommendation, one: DraftReasons, first: DraftReasons, memory
         if rec.best is None:
             return "the nearest to winning"
         return "the pick" if rec.best.config == one.best.config else "the best draft; the pick needs none"
+    if one.best.evidence == "prior" and first.best.evidence != "prior":
+        return "no time was left to measure it"
     if one.best.speedup_low > first.best.speedup_low:
         more = memory_bytes[one.draft.content_hash] > memory_bytes[first.draft.content_hash]
         return f"a tie within the noise, and it {'needs more memory' if more else 'was not run'}"

@@ -54,9 +54,10 @@ def rows(rec: Recommendation, *, show_all: bool) -> list[Row]:
     if show_all:
         return every
     pick = row_of(rec, rec.best) if rec.best is not None else None
+    is_foreseen = all(row.estimate.evidence == "prior" for row in every)
     best: dict[str, Row] = {}
     for row in [pick, *every] if pick is not None else every:
-        best.setdefault(row.name if row.estimate.evidence == "prior" else row.estimate.config.proposer, row)
+        best.setdefault(row.name if is_foreseen else row.estimate.config.proposer, row)
     return list(best.values())
 
 

@@ -19,11 +19,13 @@ from advisor.engines.base import BARE, LoadOptions, Operation
 from advisor.engines.find_server import PACKAGED, Program, devices, find_server
 from advisor.engines.llama_server import LlamaServer
 from advisor.engines.server_process import Deadlines
-from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout, FileProblem, OptionError
+from advisor.errors import EngineCrash, EngineRefusal, EngineTimeout, FileProblem, OptionError, OutOfTime
 from advisor.gguf import read_model
-from advisor.testing.builders import make_model
+from advisor.runs import RunMeasurer
+from advisor.store import Store
+from advisor.testing.builders import make_candidate, make_model
 from advisor.testing.zoo import Recipe, build
-from advisor.types import Build, Config, Message, Model, Sampling
+from advisor.types import Build, Config, Message, Model, Placement, Sampling, Transcript
 from tests.engines.fake_llama_server import END, decode_ms, script
 
 GREEDY = Sampling()
@@ -80,6 +82,31 @@ def test_a_baseline_and_a_speculative_run_in_every_dialect(start: Start, version
     assert run.steps + run.accepted + 1 == run.tokens
     assert engine.build.llama_cpp_build == int(version[1:])
     assert engine.used
+
+
+def test_an_answer_in_time_leaves_time_for_its_prompt_and_is_no_baseline(start: Start) -> None:
+    """0.05 s for the prompt and 0.4 s a token, so it was seen: four tokens would take 1.65 of 1.6 s."""
+    engine = start()
+    engine.answer(PROMPT, GREEDY, 2)
+    with engine.within(2.0):
+        assert engine.answer(PROMPT, GREEDY, 16).tokens == 3
+    engine.answer(PROMPT, GREEDY, 2)
+    measurer = RunMeasurer(
+        engine,
+        Store.in_memory(),
+        TARGET,
+        [make_candidate(DRAFT)],
+        [Transcript("", PROMPT, tuple(range(10, 26)), ended=False)],
+        GREEDY,
+        host="h",
+        context=512,
+        threads=2,
+        max_tokens=16,
+        place=Placement(),
+        time_left_s=lambda: 2.0,
+    )
+    with pytest.raises(OutOfTime):
+        measurer(CONFIG, 0)
 
 
 def test_places_of_the_draft_are_counted_for_each_request_alone(start: Start) -> None:
