@@ -6,6 +6,7 @@ becomes of that speed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,7 +22,6 @@ from advisor.types import Candidate, Host, Model, Placement, Prompt, Run, Settin
 CURVE_SHARE = 0.2
 MIN_PROMPTS, GOOD_PROMPTS, MAX_PROMPTS = 4, 8, 24
 MIN_TOKENS, FIRST_TOKENS, GOOD_TOKENS = 32, 48, 64
-ALL = 1 << 30
 LENGTHS = tuple(base << shift for shift in range(16) for base in (32, 48))
 TRIAL_PROMPTS = 4
 TRIAL_TOKENS, TRIAL_S = 48, 4.0  # one or the other times steps well: acceptance is replayed over the whole answers
@@ -39,7 +39,8 @@ class Effort:
 
     ``write``: the share of the budget that its answers are planned to take, of at most ``prompts`` prompts and
     ``tokens`` tokens; ``trial_prompts``: on how many a real run is; ``rolled_out``: how many are replayed with
-    rollouts; ``timed_drafts``: of how many drafts, the most promising ones, decodes are timed. The others: of what is left when the effort begins, the share that is spent when a stage must have ended.
+    rollouts; ``timed_drafts``: of how many drafts, the most promising ones, decodes are timed. The others: of what is
+    left when the effort begins, the share that is spent when a stage must have ended.
     """
 
     name: Literal["first", "thorough"]
@@ -57,7 +58,17 @@ class Effort:
 
 FIRST = Effort("first", 0.09, 6, FIRST_TOKENS, 1, 2, 4, written=0.22, replayed=0.5, timed=0.62, run=0.8)
 THOROUGH = Effort(
-    "thorough", 0.2, MAX_PROMPTS, ALL, TRIAL_PROMPTS, MAX_PROMPTS, ALL, written=0.4, replayed=0.65, timed=0.75, run=1.0
+    "thorough",
+    0.2,
+    MAX_PROMPTS,
+    sys.maxsize,
+    TRIAL_PROMPTS,
+    MAX_PROMPTS,
+    sys.maxsize,
+    written=0.4,
+    replayed=0.65,
+    timed=0.75,
+    run=1.0,
 )
 
 

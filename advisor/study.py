@@ -249,8 +249,8 @@ class Study:
         """Acceptance of every draft for every k, n_min and p_min; in the thorough look, of those that can still win."""
         candidates = self._by_hope()
         if self._predictor is not None:
-            candidates = [*(one for one in candidates if one.draft.content_hash not in self._traces)]
-            candidates += self._contenders()
+            unturned = [one for one in candidates if one.draft.content_hash not in self._traces]
+            candidates = [*unturned, *self._contenders()]
         self._replay(candidates, self._until(self._effort.replayed))
 
     def measure_the_rest(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,6 @@ from advisor.types import Build, Candidate, Model, Placement, Trace, Transcript
 P_MIN_GRID = (0.0, 0.4, 0.6, 0.75, 0.9)
 ROWS_AT_ONCE = 64  # positions scored in one decode: 64 rows of logits are 39 MB for a vocabulary of 152k
 SCORING_COPIES = 3  # logits as llama.cpp reserves them, as it hands them out, and numpy's copy
-ALL = 1 << 30  # answers: more than there are
 ROLLOUT_CHAINS = 8  # per answer: enough to know the mean length of a doomed draft, cheap enough to be always on
 
 
@@ -39,7 +39,7 @@ class ReplayTask:
     rollout: RolloutOptions
     cells: int
     temperature: float = 0.0
-    rolled_out: int = ALL
+    rolled_out: int = sys.maxsize
 
 
 Replayer = Callable[[Sequence[ReplayTask]], Iterator[tuple[int, Outcome]]]
@@ -156,7 +156,7 @@ def replay_all(
     k_max: int,
     progress: Progress,
     temperature: float = 0.0,
-    rolled_out: int = ALL,
+    rolled_out: int = sys.maxsize,
 ) -> tuple[dict[str, tuple[Trace, ...]], dict[str, AdvisorError]]:
     """Traces by draft content hash, of the first answers where there was no time for all, and the error of each draft
     whose engine failed. One whose turn never came is in neither. ``candidates`` have their turns in this order. Traces

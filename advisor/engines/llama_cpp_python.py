@@ -44,12 +44,12 @@ class LlamaCppPython(TimeLimits):
         on_remedy: Callable[[], None] = lambda: None,
         start_worker: Callable[[Waiting], WorkerProcess] = start_worker,
     ) -> None:
+        super().__init__()
         self._extra_buffers = extra_buffers
         self._on_remedy = on_remedy
         self._start_worker = start_worker
         self._worker: WorkerProcess | None = None
         self._waiting: Waiting = "as built"  # how the worker was started
-        super().__init__()
         self._used = False
         self._wanted: dict[Role, tuple[Model, LoadOptions]] = {}
         self._loaded: dict[Role, tuple[Model, LoadOptions]] = {}
